@@ -5,7 +5,7 @@ import pytest
 
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.word_head import WordHead, word_columns
-from splinelens.errors import BadFeatures, BrokenArtifact, WrongModel
+from splinelens.errors import BadFeatures, BrokenArtifact
 
 MARGINS = np.array([[1.0, -2.0], [3.0, 0.0], [0.5, 4.0], [2.0, 1.0]])
 WORD = np.array([0, 1, 1, 3])  # the third word has no token
@@ -63,19 +63,17 @@ def test_far_columns_are_cut():
 
 def test_files_give_back_the_head(tmp_path):
     head().write(tmp_path)
-    found = WordHead.load(tmp_path, "ab")
+    found = WordHead.load(tmp_path)
     assert (found.share, found.least, found.detector, found.record["n"]) == (0.5, 0.1, "ab", 1)
     assert np.array_equal(found.head.weight, head().head.weight)
-    with pytest.raises(WrongModel, match="belongs to another detector"):
-        WordHead.load(tmp_path, "cd")
 
 
 def test_damaged_files_and_other_columns_are_refused(tmp_path):
     with pytest.raises(BrokenArtifact):
-        WordHead.load(tmp_path, "ab")
+        WordHead.load(tmp_path)
     head().write(tmp_path)
     (tmp_path / "words.safetensors").write_bytes(b"x")
     with pytest.raises(BrokenArtifact):
-        WordHead.load(tmp_path, "ab")
+        WordHead.load(tmp_path)
     with pytest.raises(BadFeatures, match="the word head has 25 columns, not 24"):
         head(25).scores(columns())

@@ -26,10 +26,10 @@ from splinelens.detect.ngram_ranking import (
     rank_ngrams,
 )
 from splinelens.detect.pooled_shapley import shapley_of_words, strong_words
-from splinelens.detect.shipped import find_artifact
+from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.detect.variance_shares import VarianceShares
 from splinelens.detect.word_counts import confused_words, words_of_group
-from splinelens.detect.word_head import WordHead, word_columns
+from splinelens.detect.word_head import FILES, WordHead, word_columns
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures
@@ -239,7 +239,8 @@ def explain_words(
 
     Example:
         >>> detector = Detector.load("toxicity-fast", engine="torch")  # doctest: +SKIP
-        >>> next(explain_words(detector, ["You goose, you silly goose!"])).fires  # doctest: +SKIP
+        >>> text = "You goose, you silly goose!"
+        >>> next(explain_words(detector, [text], head=shipped_word_head(detector))).fires  # doctest: +SKIP
         array([False,  True, False,  True,  True])
     """
     artifact, source = detector.artifact, Texts.of(texts)
@@ -268,6 +269,19 @@ def explain_words(
         return WordValues(of_text.bounds, values, head.marked(head.scores(columns)))
 
     yield from detector.reader.map(read, source.texts, locate=True, progress=progress)
+
+
+def shipped_word_head(detector: Detector) -> WordHead | None:
+    """The word head that comes with a shipped detector; None if it has none.
+
+    Raises:
+        BrokenArtifact: Its files are damaged.
+    """
+    folder = shipped().get(detector.artifact.name)
+    if folder is None or not (folder / FILES.manifest).is_file():
+        return None
+    head = WordHead.load(folder)
+    return head if head.detector == detector.artifact.digest else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from splinelens.detect.artifact_files import ArtifactFiles
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.pooled_shapley import STRONG
-from splinelens.errors import BadFeatures, BrokenArtifact, WrongModel
+from splinelens.errors import BadFeatures, BrokenArtifact
 from splinelens.features.token_margins import highest_of_words
 
 FILES = ArtifactFiles(
@@ -48,24 +48,21 @@ class WordHead:
     record: dict[str, Any]  # Any: plain JSON values
 
     @classmethod
-    def load(cls, folder: Path, detector: str) -> "WordHead":
-        """The head in a folder, which must belong to the detector of this digest.
+    def load(cls, folder: Path) -> "WordHead":
+        """The head in a folder.
 
         Raises:
             BrokenArtifact: Missing or damaged files.
-            WrongModel: It belongs to another detector.
         """
         record = FILES.read_manifest(folder)
         arrays = FILES.read_arrays(folder, record.pop("arrays", None))
         head = LinearHead.from_arrays(arrays)
         share, least, owner = (record.pop(name, None) for name in ("share", "least", "detector"))
-        if not (isinstance(share, float) and isinstance(least, float)):
+        if not (isinstance(share, float) and isinstance(least, float) and isinstance(owner, str)):
             raise BrokenArtifact(
                 f"the word head in {folder} does not say when a word is marked; {FILES.again}"
             )
-        if owner != detector:
-            raise WrongModel(f"the word head in {folder} belongs to another detector; {FILES.again}")
-        return cls(head, share, least, detector, record)
+        return cls(head, share, least, owner, record)
 
     def write(self, folder: Path) -> None:
         """Write it into a folder.
