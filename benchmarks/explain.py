@@ -71,7 +71,10 @@ _ROWS = 5000
 
 
 def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
-    """How many of 20 planted hyperplanes are named: all words of the name are of the list."""
+    """How many of 20 planted hyperplanes are named: the first word of the name and most others are of the list.
+
+    The others may be inflections, or hold a word of the list as a token: the hyperplane fires on them, too.
+    """
     texts = wiki_sentences(data / "wikitext2-test" / "wiki.test.txt")
     half = np.random.default_rng(0).permutation(len(texts)) % 2 == 0
     plant = [text for text, chosen in zip(texts, half, strict=True) if chosen]
@@ -85,7 +88,9 @@ def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON value
         name = named([ngram.name for ngram in one.ngrams])
         rows[list(LISTS)[index]] = {
             "name": one.name,
-            "named": set(name) <= lists[index],
+            "words": name,
+            "listed": sum(word in lists[index] for word in name),
+            "named": name[0] in lists[index] and 2 * sum(word in lists[index] for word in name) > len(name),
             "side": one.pooling,
             "contrast": one.faithfulness.contrast.difference,
             "interval": one.faithfulness.contrast.interval,
@@ -95,6 +100,7 @@ def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON value
         "planted": len(lists),
         "found": len(rows),
         "named": sum(row["named"] for row in rows.values()),
+        "only_listed": sum(row["listed"] == len(row["words"]) for row in rows.values()),
         "holding": found.holding,
         "stability": found.mean_stability,
         "rows": rows,
@@ -258,8 +264,10 @@ def table(data: Path, cache: Path) -> None:
     ]
     if found := record.get("planted"):
         lines += [
-            f"**Planted.** {found['named']} of {found['planted']} hyperplanes of the default model are named by words "
-            f"of their list only, over {found['texts']:,} sentences of WikiText-2 that took no part in planting them; "
+            f"**Planted.** {found['named']} of {found['planted']} hyperplanes of the default model are named: the "
+            "first word of the name and most others are of the list that the hyperplane was planted on, over "
+            f"{found['texts']:,} sentences of WikiText-2 that took no part in planting. {found['only_listed']} names "
+            "hold words of the list only; the others also an inflection, or a word of which a listed one is a token. "
             f"{found['holding']} names hold on held-out sentences, and both halves agree on "
             f"{100 * found['stability']:.0f} % of the first ten n-grams.",
             "",

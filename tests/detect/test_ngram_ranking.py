@@ -52,13 +52,14 @@ def test_a_longer_ngram_stands_for_itself_only_if_it_adds_to_the_words_within_it
         3: 4.0,  # you fool: as "fool" by itself
         4: 3.0,  # fool off: high after "fool", but less than it
         5: 6.0,  # off you: higher than both
+        6: 4.6,  # the fool: clearly higher than "fool", but hardly
     }
     rows = [
         (ngram, text, center + rng.normal(0, 0.2)) for ngram, center in centers.items() for text in range(30)
     ]
-    found = ranked(rows, [-1, -1, -1, 0, 2, 1], [-1, -1, -1, 1, 0, 2])
+    found = ranked(rows, [-1, -1, -1, 0, 2, 1, 0], [-1, -1, -1, 1, 0, 2, 1])
     assert found.order[:2].tolist() == [5, 0]
-    assert {3, 4}.isdisjoint(found.order.tolist())
+    assert {3, 4, 6}.isdisjoint(found.order.tolist())
 
 
 def test_without_ngrams_there_is_no_ranking():

@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float, Int
 
 from splinelens.detect.thresholds import Interval, proportion_interval
 
-_CLEAR = 2.0  # standard errors by which a longer n-gram must exceed those within it
+_CLEAR, _MORE = 2.0, 0.25
+# A longer n-gram must exceed those within it by so many standard errors, and by this share of their distance
+# from the mean of all words.
 _LEAST_FOR_INTERVAL = 5
 _BINS_PER_OCTAVE = 2  # of lengths
 
@@ -43,8 +45,9 @@ def rank_ngrams(
 ) -> NgramRanking:
     """Rank n-grams by the mean of a number at their last word.
 
-    A longer n-gram stands for itself only if its mean is clearly higher, by two standard errors, than the
-    scores of both shorter ones within it: in a causal model the words after a strong one are high as well.
+    A longer n-gram stands for itself only if its mean is clearly higher, by two standard errors, and much
+    higher, by a quarter, than the scores of both shorter ones within it: in a causal model the words after a
+    strong one are high as well, and "the fool" is no more than "fool".
 
     Args:
         value: The number at the last word of each occurrence.
@@ -85,8 +88,10 @@ def rank_ngrams(
         between = max(float(np.mean(gap**2 - within / texts[here])), 1e-12)
         score[here] = center + gap * between / (between + within / texts[here])
     error = np.sqrt(within / texts)
-    shorter = np.where(size > 1, np.maximum(score[suffix], score[prefix]), -np.inf)
-    standing = np.flatnonzero(mean > shorter + np.where(size > 1, _CLEAR * error, 0))
+    shorter = np.maximum(score[suffix], score[prefix])
+    overall = np.average(mean[size == 1], weights=texts[size == 1])
+    least = np.maximum(_CLEAR * error, _MORE * np.abs(shorter - overall))
+    standing = np.flatnonzero((size == 1) | (mean > shorter + least))
     order = standing[np.lexsort((standing, -score[standing]))]
     return NgramRanking(mean, score, order)
 
