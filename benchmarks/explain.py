@@ -296,6 +296,24 @@ def table(data: Path, cache: Path) -> None:
             ),
             "",
         ]
+    if found := record.get("marked"):
+        lines += [
+            f"**Marked words.** Words that people marked as toxic in {found['trial_rows']} comments (toxic-spans trial, "
+            f"{found['without_gold']} of them without a mark), everything chosen on {found['train_rows']:,} others "
+            "(`python benchmarks/word_head.py`): mean F1 of characters. Nothing marked gives "
+            f"{found['nothing']:.3f}, everything {found['everything']:.3f}.",
+            "",
+            "| | F1 | 95 % interval |",
+            "|---|---|---|",
+            *(
+                f"| {name} | {one['mean']:.3f} | {one['interval'][0]:.3f} to {one['interval'][1]:.3f} |"
+                for name, one in found["f1"].items()
+            ),
+            "",
+            f"The head gains {found['gain_of_head']['mean']:+.3f} ({found['gain_of_head']['interval'][0]:+.3f} to "
+            f"{found['gain_of_head']['interval'][1]:+.3f}) on the Shapley values.",
+            "",
+        ]
     RECORD.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -36,10 +36,12 @@ def test_confused_words_are_found_in_one_half_and_counted_in_the_other():
     wrong[bad[~naming[bad]][:6]] = True
     few = np.array([40, 42, 44, 46])  # two wrong texts are not enough
     wrong[few[:2]] = True
+    chance = np.arange(60, 70)  # all wrong in one half, none in the other
+    wrong[chance[naming[chance]]] = True
     outside = np.arange(90, 100)  # wrong, but of the other class
     wrong[outside] = True
     fine = np.arange(50, 80)
-    found = confused_words([fine, bad, few, outside], wrong, of_class, naming, 5)
+    found = confused_words([fine, bad, few, outside, chance], wrong, of_class, naming, 5)
     assert [(one.word, one.wrong, one.texts) for one in found] == [(1, 6, 10)]
     assert found[0].interval == proportion_interval(6, 10)
 

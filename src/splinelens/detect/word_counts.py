@@ -83,7 +83,8 @@ def confused_words(
     """Words whose texts of a class are judged wrongly more often than its other texts.
 
     In the naming half the lower end of the interval of their share of wrong texts is above the share of all
-    texts of the class; they are ranked by it. At least three of their texts there are wrong.
+    texts of the class; they are ranked by it. At least three of their texts there are wrong. In the other half
+    their share is above that of all texts as well: of thousands of words some look confused by chance.
 
     Args:
         holding: The texts that hold each word.
@@ -92,7 +93,7 @@ def confused_words(
         naming: Whether it belongs to the half where words are looked for.
         most: How many words.
     """
-    base = float(wrong[of_class & naming].mean()) if (of_class & naming).any() else 0.0
+    base, other = (_mean(wrong[of_class & half]) for half in (naming, ~naming))
     lowest: dict[int, float] = {}
     for word, texts in enumerate(holding):
         there = texts[of_class[texts] & naming[texts]]
@@ -104,7 +105,11 @@ def confused_words(
         :most
     ]:
         there = holding[word][of_class[holding[word]] & ~naming[holding[word]]]
-        if len(there):
-            hits = int(wrong[there].sum())
+        hits = int(wrong[there].sum())
+        if hits > other * len(there):
             found.append(ConfusedWord(word, hits, len(there), proportion_interval(hits, len(there))))
-    return found
+    return found[:most]
+
+
+def _mean(wrong: Bool[np.ndarray, " _"]) -> float:
+    return float(wrong.mean()) if len(wrong) else 0.0
