@@ -310,8 +310,11 @@ def table(data: Path, cache: Path) -> None:
                 for name, one in found["f1"].items()
             ),
             "",
-            f"The head gains {found['gain_of_head']['mean']:+.3f} ({found['gain_of_head']['interval'][0]:+.3f} to "
-            f"{found['gain_of_head']['interval'][1]:+.3f}) on the Shapley values.",
+            *(
+                f"The {name} gains {one['mean']:+.3f} ({one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}) on the "
+                "Shapley values."
+                for name, one in found["gains"].items()
+            ),
             "",
         ]
     RECORD.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")

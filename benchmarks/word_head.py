@@ -16,7 +16,6 @@ and kept in CACHE; a stopped run continues.
 import argparse
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from splinelens.detect.heads import LinearHead
 from splinelens.detect.pooled_shapley import shapley_of_words, strong_words
 from splinelens.detect.shipped import shipped
 from splinelens.detect.span_metrics import character_f1
-from splinelens.detect.word_head import WordHead, word_columns
+from splinelens.detect.word_head import MarkedCounts, WordHead, word_columns
 from splinelens.features.inputs import Margins, read_margins
 from splinelens.report.scores import Span
 from splinelens.report.spans import core, word_of_token, words
@@ -132,6 +131,17 @@ def row_of(
     return Row(bounds, keys, gold, value, slope * split, columns)
 
 
+def counted(rows: Sequence[Row]) -> MarkedCounts:
+    """How often people marked each word."""
+    return MarkedCounts.of((row.keys, row.marked > 0) for row in rows)
+
+
+def with_counts(row: Row, counts: MarkedCounts) -> Row:
+    """A row with what a head reads of counts."""
+    columns = np.concatenate([row.columns, counts.columns(row.keys)], axis=1)
+    return replace(row, columns=columns.astype(np.float32))
+
+
 def best_limits(
     rows: Sequence[Row], scores: Sequence[np.ndarray], shares: Sequence[float], least: Sequence[float]
 ) -> tuple[float, float, float]:
@@ -146,31 +156,6 @@ def mean_f1(rows: Sequence[Row], scores: Sequence[np.ndarray], share: float, lea
         for row, score in zip(rows, scores, strict=True)
     )
     return float(np.mean([row.f1(mark) for row, mark in chosen]))
-
-
-class Lexicon:
-    """The share of its places at which people marked a word, with two unmarked places added."""
-
-    def __init__(self, rows: Sequence[Row]):
-        self._marked: Counter[str] = Counter()
-        self._places: Counter[str] = Counter()
-        for row in rows:
-            for key, marked in zip(row.keys, row.marked, strict=True):
-                self._places[key] += 1
-                self._marked[key] += marked
-
-    def with_columns(self, row: Row) -> Row:
-        """The row with six more columns: what a head reads of the lexicon."""
-        marked, places = (
-            np.array([counts[key] for key in row.keys]) for counts in (self._marked, self._places)
-        )
-        share = (marked + 0.1) / (places + 2)
-        more = [share, (marked + 0.4) / (places + 8), np.log1p(places), places == 0]
-        more += [share / max(share.max(initial=0), 1e-6), share**2]
-        return replace(row, columns=np.column_stack([row.columns, *more]).astype(np.float32))
-
-    def scores(self, row: Row) -> np.ndarray:
-        return np.array([self._marked[key] / (self._places[key] + 2) for key in row.keys])
 
 
 class Ridge:
@@ -211,7 +196,7 @@ def fit_head(rows: Sequence[Row], detector: str) -> tuple[WordHead, float]:
     ridge, best = Ridge(rows, folds), (0.0, 0.0, 0.0, 0.0)
     for penalty in _PENALTIES:
         heads = [WordHead(ridge.head(penalty, fold), 0.0, 0.0, detector, {}) for fold in range(_FOLDS)]
-        scores = [heads[fold].scores(row.columns) for row, fold in zip(rows, folds, strict=True)]
+        scores = [heads[fold].scores(row.columns, row.keys) for row, fold in zip(rows, folds, strict=True)]
         f1, share, least = best_limits(rows, scores, _SHARES, _LEAST)
         print(f"penalty {penalty:g}: {f1:.4f} at share {share}, least {least}", flush=True)
         best = max(best, (f1, share, least, penalty))
@@ -228,30 +213,25 @@ def measure(data: Path, cache: Path, count: int) -> tuple[dict[str, Any], WordHe
     test, rows = (
         read_rows(detector, marked, cache / name) for name, marked in (("trial", trial), ("train", train))
     )
-    lexicon, limit = Lexicon(rows), detector.artifact.word_limit
-    kept = [Lexicon([row for at, row in enumerate(rows) if at % _FOLDS != fold]) for fold in range(_FOLDS)]
-    lexical = best_limits(
-        rows,
-        [kept[at % _FOLDS].scores(row) for at, row in enumerate(rows)],
-        (0.0,),
-        np.arange(0.1, 0.6, 0.05).tolist(),
-    )
+    lexicon, limit = counted(rows), detector.artifact.word_limit
+    others = [counted([row for at, row in enumerate(rows) if at % _FOLDS != fold]) for fold in range(_FOLDS)]
+    held = [others[at % _FOLDS].share(row.keys) for at, row in enumerate(rows)]
+    lexical = best_limits(rows, held, (0.0,), np.arange(0.1, 0.6, 0.05).tolist())
     shared = [np.where(row.function_word, -1.0, row.value) for row in rows]
     _, share, _ = best_limits(rows, shared, _SHARES, (0.0,))
     head, folds = fit_head(rows, detector.artifact.digest)
-    lexical_rows = [kept[at % _FOLDS].with_columns(row) for at, row in enumerate(rows)]
-    both, folds_of_both = fit_head(lexical_rows, detector.artifact.digest)
+    counted_rows = [with_counts(row, others[at % _FOLDS]) for at, row in enumerate(rows)]
+    both, folds_of_both = fit_head(counted_rows, detector.artifact.digest)
+    both = replace(both, counts=lexicon)
     methods: dict[str, Callable[[Row], np.ndarray]] = {
-        "lexicon of train": lambda row: lexicon.scores(row) >= lexical[2],
+        "lexicon of train": lambda row: lexicon.share(row.keys) >= lexical[2],
         "split by token, stored limit": lambda row: row.split >= limit,
         "Shapley values": lambda row: strong_words(row.value, row.function_word),
-        "head": lambda row: head.marked(head.scores(row.columns)),
-        "head that also reads the lexicon": lambda row: both.marked(
-            both.scores(lexicon.with_columns(row).columns)
-        ),
+        "head": lambda row: head.marked(head.scores(row.columns, row.keys)),
+        "head with counts of words": lambda row: both.marked(both.scores(row.columns, row.keys)),
     }
     found = {name: np.array([row.f1(method(row)) for row in test]) for name, method in methods.items()}
-    gain = found["head"] - found["Shapley values"]
+    gains = {name: found[name] - found["Shapley values"] for name in found if name.startswith("head")}
     record = {
         "detector": NAME,
         "train_rows": len(rows),
@@ -262,17 +242,19 @@ def measure(data: Path, cache: Path, count: int) -> tuple[dict[str, Any], WordHe
         "share_of_shapley": share,
         "limit_of_lexicon": lexical[2],
         "head": {
-            "share": head.share,
-            "least": head.least,
-            "columns": head.head.width,
-            "folds_of_train": folds,
-            **head.record,
+            "columns": both.head.width,
+            "words": len(lexicon.word),
+            "share": both.share,
+            "least": both.least,
         },
+        "folds_of_train": {"head": folds, "head with counts of words": folds_of_both},
         "f1": {name: {"mean": float(f1.mean()), "interval": mean_interval(f1)} for name, f1 in found.items()},
-        "folds_of_train_with_lexicon": folds_of_both,
-        "gain_of_head": {"mean": float(gain.mean()), "interval": mean_interval(gain)},
+        "gains": {
+            name: {"mean": float(gain.mean()), "interval": mean_interval(gain)}
+            for name, gain in gains.items()
+        },
     }
-    return record, head
+    return record, both
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -289,13 +271,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     RECORD.write_text(json.dumps(record | {"marked": found}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
     if args.ship:
-        f1 = {name: found["f1"][name] for name in ("Shapley values", "head")}
+        f1 = {name: found["f1"][name] for name in ("Shapley values", "head with counts of words")}
         rows = {
             "train": f"{TRAIN}, {found['train_rows']:,} rows",
             "trial": f"{TRIAL}, {found['trial_rows']:,} rows",
         }
         record = {"penalty": head.record["penalty"], **rows, "f1": f1}
-        WordHead(head.head, head.share, head.least, head.detector, record).write(shipped()[NAME])
+        replace(head, record=record).write(shipped()[NAME])
 
 
 if __name__ == "__main__":

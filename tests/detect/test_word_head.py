@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.word_head import WordHead, word_columns
+from splinelens.detect.word_head import FILES, MarkedCounts, WordHead, word_columns
 from splinelens.errors import BadFeatures, BrokenArtifact
 
 MARGINS = np.array([[1.0, -2.0], [3.0, 0.0], [0.5, 4.0], [2.0, 1.0]])
+KEYS = ["oh", "you", "!", "of"]
 WORD = np.array([0, 1, 1, 3])  # the third word has no token
 
 
@@ -48,7 +49,7 @@ def test_a_text_without_a_word_that_adds_anything_has_finite_columns():
 
 
 def test_a_word_is_marked_beside_the_largest_and_by_itself():
-    scores = head().scores(columns())
+    scores = head().scores(columns(), KEYS)
     assert scores.tolist() == [0.5, 2.0, 0.0, 1.0]
     assert head().marked(scores).tolist() == [False, True, False, True]
     assert head(share=0.0, least=0.5).marked(scores).tolist() == [True, True, False, True]
@@ -58,7 +59,7 @@ def test_a_word_is_marked_beside_the_largest_and_by_itself():
 def test_far_columns_are_cut():
     far = columns()
     far[:, 0] = 100
-    assert head().scores(far).tolist() == [6.0] * 4
+    assert head().scores(far, KEYS).tolist() == [6.0] * 4
 
 
 def test_files_give_back_the_head(tmp_path):
@@ -76,4 +77,50 @@ def test_damaged_files_and_other_columns_are_refused(tmp_path):
     with pytest.raises(BrokenArtifact):
         WordHead.load(tmp_path)
     with pytest.raises(BadFeatures, match="the word head has 25 columns, not 24"):
-        head(25).scores(columns())
+        head(25).scores(columns(), KEYS)
+
+
+def counts():
+    texts = [(["you", "fool", "of", "once"], np.array([False, True, False, False]))]
+    return MarkedCounts.of([*texts, (["fool", "you"], np.array([True, False]))])
+
+
+def test_counts_are_of_places_and_hold_no_word():
+    found = counts()
+    assert (sorted(found.marked.tolist()), sorted(found.places.tolist())) == ([0, 2], [2, 2])
+    assert found.share(["fool", "you", "once"]).tolist() == [0.5, 0.0, 0.0]
+    share, smoothed, places, unseen, beside, square = found.columns(["fool", "goose"]).T
+    assert share.tolist() == [2.1 / 4, 0.1 / 2]
+    assert smoothed.tolist() == [2.4 / 10, 0.4 / 8]
+    assert (places.tolist(), unseen.tolist()) == ([np.log(3), 0], [0, 1])
+    assert (beside[0], square[0]) == (1, (2.1 / 4) ** 2)
+    assert found.columns([]).shape == (0, 6)
+    nothing = MarkedCounts.of([])
+    assert nothing.share(["fool"]).tolist() == [0.0]
+
+
+def test_a_head_with_counts_reads_them_and_its_files_have_them(tmp_path):
+    weight = np.zeros((1, 30))
+    weight[0, 24] = 1.0
+    made = WordHead(LinearHead(np.zeros(30), np.ones(30), weight, np.zeros(1)), 0.5, 0.1, "ab", {}, counts())
+    made.write(tmp_path)
+    found = WordHead.load(tmp_path)
+    scores = found.scores(columns(), ["fool", "you", "!", "of"])
+    assert scores.tolist() == made.scores(columns(), ["fool", "you", "!", "of"]).tolist()
+    assert scores[0] == 2.1 / 4
+
+
+@pytest.mark.parametrize(
+    "change", [{"places": None}, {"places": np.zeros(1, np.int32)}, {"word": np.zeros(2)}]
+)
+def test_counts_that_do_not_fit_are_refused(tmp_path, change):
+    arrays = {
+        "word": np.array([1, 2], np.uint64),
+        "marked": np.zeros(2, np.int32),
+        "places": np.ones(2, np.int32),
+    }
+    arrays = {name: array for name, array in (arrays | change).items() if array is not None}
+    values = {"share": 0.5, "least": 0.1, "detector": "ab"}
+    FILES.write(tmp_path, values, head().head.arrays() | arrays)
+    with pytest.raises(BrokenArtifact, match="counts"):
+        WordHead.load(tmp_path)

@@ -266,7 +266,7 @@ def explain_words(
             return WordValues(of_text.bounds, values, strong_words(values, ignored))
         letters = np.array([end - begin for begin, end in of_text.bounds], dtype=int)
         columns = word_columns(features.learned, np.array(of_text.of_token), values, ignored, letters)
-        return WordValues(of_text.bounds, values, head.marked(head.scores(columns)))
+        return WordValues(of_text.bounds, values, head.marked(head.scores(columns, of_text.keys)))
 
     yield from detector.reader.map(read, source.texts, locate=True, progress=progress)
 

@@ -83,8 +83,8 @@ def confused_words(
     """Words whose texts of a class are judged wrongly more often than its other texts.
 
     In the naming half the lower end of the interval of their share of wrong texts is above the share of all
-    texts of the class; they are ranked by it. At least three of their texts there are wrong. In the other half
-    their share is above that of all texts as well: of thousands of words some look confused by chance.
+    texts of the class; they are ranked by it. At least three of their texts there are wrong. In the other
+    half their share is above that of all texts as well: of thousands of words some look confused by chance.
 
     Args:
         holding: The texts that hold each word.
@@ -101,9 +101,7 @@ def confused_words(
         if hits >= _LEAST_WRONG:
             lowest[word] = proportion_interval(hits, len(there))[0]
     found = []
-    for word in sorted((word for word in lowest if lowest[word] > base), key=lambda word: -lowest[word])[
-        :most
-    ]:
+    for word in sorted((word for word in lowest if lowest[word] > base), key=lambda word: -lowest[word]):
         there = holding[word][of_class[holding[word]] & ~naming[holding[word]]]
         hits = int(wrong[there].sum())
         if hits > other * len(there):
