@@ -29,9 +29,11 @@ def test_marked_words_are_quoted(page, record):
     for name, one in found["f1"].items():
         low, high = one["interval"]
         assert f"| {name} | {one['mean']:.3f} ({low:.3f} to {high:.3f}) |" in page
-    gain = found["gain_of_head"]
-    assert f"gains {gain['mean']:+.3f} ({gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f})" in page
+    for gain in found["gains"].values():
+        low, high = gain["interval"]
+        assert f"{gain['mean']:+.3f} ({low:+.3f} to {high:+.3f})" in page
     assert f"{found['head']['columns']} columns" in page
+    assert f"counts of {found['head']['words']:,} words" in page
 
 
 def test_the_corpus_is_quoted(page, record):
