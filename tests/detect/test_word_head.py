@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from splinelens.detect.heads import LinearHead
+from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.detect.word_head import FILES, MarkedCounts, WordHead, word_columns
 from splinelens.errors import BadFeatures, BrokenArtifact
 
@@ -108,6 +109,13 @@ def test_a_head_with_counts_reads_them_and_its_files_have_them(tmp_path):
     scores = found.scores(columns(), ["fool", "you", "!", "of"])
     assert scores.tolist() == made.scores(columns(), ["fool", "you", "!", "of"]).tolist()
     assert scores[0] == 2.1 / 4
+
+
+def test_the_shipped_head_belongs_to_the_shipped_detector():
+    made = WordHead.load(shipped()["toxicity-fast"])
+    artifact = find_artifact("toxicity-fast")
+    assert made.detector == artifact.digest
+    assert made.head.width == 12 + 8 + 2 * len(artifact.directions) + 6
 
 
 @pytest.mark.parametrize(
