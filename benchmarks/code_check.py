@@ -56,7 +56,7 @@ from splinelens.detect.groups import resampled_groups
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.within_group_auc import group_pairs, within_group_auc, within_group_gain
 from splinelens.features.code_numbers import FINDINGS, SHAPE, finding_numbers, shape_numbers
-from splinelens.generate.critics import CodeCritic, fenced
+from splinelens.generate.critics import CodeCritic, fenced, with_imports
 from splinelens.generate.loop import Budget, from_writer, solve
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.models import load_model
@@ -389,7 +389,8 @@ def criticize(arguments):
 def failures_in(answer, around):
     """Rule and message of what does not exist in the code of an answer."""
     start, end = fenced(answer)
-    return [[each.rule, each.message] for each in check_code(answer[start:end], around).failures]
+    code = answer[start:end]
+    return [[each.rule, each.message] for each in check_code(code, with_imports(around, code)).failures]
 
 
 def critic_summary(path, model):

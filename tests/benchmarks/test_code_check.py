@@ -234,3 +234,11 @@ def test_the_numbers_are_of_this_checker(record, of):
     """If this fails: run static, measure, ship and report of benchmarks/code_check.py again."""
     stored = record if of == "record" else CodeHead.load().record
     assert stored["checker"] == checker_hash()
+
+
+def test_the_docs_quote_the_critic(record):
+    critic, words = record["critic"], " ".join(DOCS.read_text("utf-8").split())
+    assert f"`{critic['model']}` wrote {critic['prompts']} functions of CoderEval" in words
+    assert f"{critic['answers with a finding']} answers had a finding that fails" in words
+    names = critic["unresolved names"], critic["of these after one round"]
+    assert "of {} unresolved names, {} were there **after one round**".format(*names) in words

@@ -224,3 +224,10 @@ def test_a_generator_is_asked_again_with_what_does_not_exist():
 
     assert solve(generator, [CodeCritic()], "Write f.").text == answers[1]
     assert "line 2: the name 'y' is not defined" in prompts[1]
+
+
+def test_imports_above_the_function_of_an_answer_belong_to_the_file():
+    critic = CodeCritic(Surroundings("class Clock:\n    <PLACEHOLDER>\n"))
+    answer = "{}\ndef tick(self):\n    return timedelta(days=1)\n"
+    assert critic.check(answer.format("from datetime import timedelta\n"), "").verdict == "pass"
+    assert critic.check(answer.format(""), "").message == "line 3: the name 'timedelta' is not defined"

@@ -4,17 +4,19 @@ A hard critic must pass before a text is used; a soft one ranks the texts that p
 Source of the terms: Kambhampati et al., arXiv:2402.01817.
 """
 
+import ast
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from splinelens.errors import BadCritic, MissingPackage
+from splinelens.errors import BadCode, BadCritic, MissingPackage
 from splinelens.texts.code_findings import STANDALONE, Surroundings, check_code
+from splinelens.texts.python_syntax import parse_python
 from splinelens.texts.retrieval import CodeProject, as_comments, retrieve
 
 Verdict = Literal["pass", "fail", "undetermined"]
@@ -264,7 +266,8 @@ class CodeCritic:
 
     A text with exactly one fenced block is judged by what stands in it, any other as a whole. Findings of the
     category requirement are doubts and do not fail. Code of which something cannot be resolved, such as a
-    module that is not installed, is ``undetermined``: no pass of a hard critic.
+    module that is not installed, is ``undetermined``: no pass of a hard critic. What an answer imports above its
+    function counts as imported by the file.
 
     Attributes:
         around: The file that the code is for, and the project where a missing name may be defined.
@@ -303,7 +306,7 @@ class CodeCritic:
     def check(self, text: str, context: str) -> Finding:
         """Check a text; the spans are the lines with findings."""
         start, end = fenced(text)
-        report = check_code(text[start:end], self.around)
+        report = check_code(text[start:end], with_imports(self.around, text[start:end]))
         if not report.failures:
             unknown = "; ".join(report.undetermined[:_SHOWN])
             return Finding("undetermined", message=unknown) if unknown else Finding("pass")
@@ -320,6 +323,23 @@ class CodeCritic:
             message=message,
             spans=tuple((start + first, start + last) for first, last in spans),
         )
+
+
+def with_imports(around: Surroundings, code: str) -> Surroundings:
+    r"""The surroundings with the imports of an answer, which belong at the top of the file, not into a class.
+
+    Example:
+        >>> with_imports(Surroundings("x = 1"), "import os\ndef f(): return os.sep").context
+        'x = 1\nimport os'
+    """
+    if around.context is None:
+        return around
+    try:
+        tree = parse_python(code)
+    except BadCode:
+        return around
+    lines = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return replace(around, context="\n".join([around.context, *lines]))
 
 
 @dataclass(frozen=True)
