@@ -100,8 +100,17 @@ def test_a_renamed_copy_is_the_most_similar_function(index, project):
     assert first.function.name == "midpoint"
     assert first.score > 2 * max(match.score for match in others)
     assert first.cosines["structure"] == pytest.approx(1, abs=1e-5)
-    assert first.reason == "words"
-    assert "values" in first.shared
+    assert first.reason == "structure"
+    assert set(first.shared) == {"values", "sorted", "len"}  # no keywords
+    assert first.rank_score < first.score
+
+
+def test_words_that_are_keywords_in_one_language_are_words_in_another(tmp_path):
+    (tmp_path / "a.py").write_text("def f(self, new): return new.package\n")
+    (tmp_path / "b.py").write_text("def g(self, new): return [new.package, self.other]\n")
+    index = index_code(tmp_path, tmp_path / "x.parquet", Embedder(None))
+    ((match,),) = similar(index, tmp_path / "a.py")
+    assert sorted(match.shared) == ["new", "package"]
 
 
 def test_a_function_that_is_not_in_the_index_is_compared_too(index, tmp_path):
@@ -109,7 +118,7 @@ def test_a_function_that_is_not_in_the_index_is_compared_too(index, tmp_path):
     new.write_text(MEDIAN.replace("median", "centre"))
     (matches,) = similar(index, new, top=2)
     assert [match.function.name for match in matches] == ["median", "midpoint"]
-    assert matches[0].reason == "words"
+    assert matches[0].reason == "structure"
     assert matches[0].shared[:2] == ("middle", "ordered")
 
 

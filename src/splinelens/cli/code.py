@@ -210,12 +210,14 @@ def similar(
 ) -> None:
     """Find functions of an index that resemble those of a file.
 
-    Each has a score, 1 for equal functions, and the reason that contributes most: shared words, similar
-    characters, the same structure, near in the encoder, similar summaries or geometry. A function that is
+    The first number ranks. It is the score less half of how near the function is to all others of the index,
+    so that one that resembles everything is not the answer to every query. The score is a mean of cosines, 1
+    for equal functions, and no probability. The reason is the same structure, or what contributes most:
+    shared words, similar characters, near in the encoder, similar summaries. A function that is
     itself in the index is looked up without a model.
 
     With --json a line for each function: "function", "line", "similar", a list of "path", "name", "language",
-    "line", "last_line", "summary", "score", "cosines" (by view), "reason", "shared" (words).
+    "line", "last_line", "summary", "rank_score", "score", "cosines" (by view), "reason", "shared" (words).
 
     Examples:
       splinelens code similar new.py --index code.parquet
