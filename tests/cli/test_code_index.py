@@ -83,6 +83,8 @@ def test_clusters_are_printed_and_drawn(run, index, tmp_path):
     assert "2 functions  same structure" in result.stdout
     assert result.stdout.splitlines()[-1] == "2 clusters of 4 functions"
     html = page.read_text()
+    assert "Functions that may mean the same" in html
+    assert '"dtick":1' in html.replace(" ", "")
     assert "a.py:8 earliest" in html
     assert "for value in values:" in html
     records = [*map(json.loads, run("code", "clusters", "-i", index, "--json").stdout.splitlines())]

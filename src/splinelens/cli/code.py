@@ -277,15 +277,15 @@ def clusters(
 
     code_index = CodeIndex(index)
     groups = code_index.clusters(min_size)
+    if output is not None:  # before printing: a reader such as head may close standard output
+        from splinelens.files import write_text
+        from splinelens.report.code_clusters_page import clusters_html
+
+        page = clusters_html(groups, code_index.record["folder"], len(code_index))
+        write_text(output, page, overwrite=overwrite)
     if as_json:
         for cluster in groups:
             print(json.dumps(cluster.to_dict(), ensure_ascii=False))
     else:
         counts = f"{len(groups):,} clusters of {len(code_index):,} functions"
         print("\n".join([*cluster_lines(groups), counts]))
-    if output is not None:
-        from splinelens.files import write_text
-        from splinelens.report.code_clusters_page import clusters_html
-
-        page = clusters_html(groups, code_index.record["folder"], len(code_index))
-        write_text(output, page, overwrite=overwrite)
