@@ -23,7 +23,7 @@ from splinelens.apps.code_index import (
     load_fusion,
     named_functions,
 )
-from splinelens.errors import BadCode, BadFeatures, CannotResume, OutputExists, WrongModel
+from splinelens.errors import BadCode, BadFeatures, BadModel, CannotResume, OutputExists, WrongModel
 from splinelens.features.code_views import SPARSE, VIEWS
 from splinelens.features.sentence_encoder import SentenceEncoder
 
@@ -187,6 +187,8 @@ def test_a_stopped_run_continues_and_gives_the_same_index(project, tmp_path):
         index_code(project, stopped, Counting(None), progress=stop)
     assert len(embedded) == 128
     assert not stopped.exists()
+    with pytest.raises(BadFeatures, match=r"unfinished: 128 of 154 functions; .* which continues"):
+        CodeIndex(stopped)
     resumed = index_code(project, stopped, Counting(None))
     assert len(embedded) == len(resumed) == 154
     other = index_code(project, whole, Embedder(None))
@@ -286,6 +288,11 @@ def test_summaries_are_stored_and_compared(project, tmp_path, writer_folder):
     assert by_name["median"] == by_name["midpoint"] == "It finds the middle."
     (matches,) = similar(index, project / "a.py", "median", top=3)
     assert [round(match.cosines["summary"], 3) for match in matches if not match.function.summary] == [0, 0]
+
+
+def test_a_missing_encoder_names_the_option():
+    with pytest.raises(BadModel, match=r"--encoder FOLDER .* --encoder none leaves it out"):
+        Embedder("missing/encoder")
 
 
 def test_summaries_without_an_encoder_are_refused():

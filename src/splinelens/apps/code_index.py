@@ -20,7 +20,7 @@ from jaxtyping import Int
 
 from splinelens import __version__
 from splinelens.detect.fusion import Fusion, similar_groups
-from splinelens.errors import BadCode, BadFeatures, WrongModel
+from splinelens.errors import BadCode, BadFeatures, BadModel, WrongModel
 from splinelens.features.code_views import (
     SPARSE,
     VIEWS,
@@ -38,7 +38,7 @@ from splinelens.features.code_views import (
     word_counts,
 )
 from splinelens.features.table import read_provenance
-from splinelens.files import RowStore, check_output, checkpoints
+from splinelens.files import RowStore, check_output, checkpoints, parts_folder, read_request, rows_kept
 from splinelens.generate.summaries import summarize
 from splinelens.report.code_index import Cluster, IndexedFunction, Match
 from splinelens.texts.code import CodeFunction, Language, functions, language_of, project_files, read_source
@@ -405,6 +405,13 @@ def index_code(
     return CodeIndex(path)
 
 
+def unfinished(output: Path) -> tuple[int, int] | None:
+    """Functions that a stopped ``index_code`` has stored, and all; None if nothing is stored."""
+    request = read_request(parts_folder(output))
+    total = request.get("functions") if request else None
+    return (rows_kept(output), total) if isinstance(total, int) else None
+
+
 def find_functions(
     folder: str | PathLike[str], languages: Sequence[Language] = LANGUAGES
 ) -> tuple[list[IndexedFunction], dict[str, str]]:
@@ -461,7 +468,13 @@ def named_functions(path: str | PathLike[str], name: str | None = None) -> list[
 def _load_encoder(encoder: str | PathLike[str], device: str | None) -> "SentenceEncoder":
     from splinelens.features.sentence_encoder import SentenceEncoder
 
-    return SentenceEncoder(encoder, device=device)
+    try:
+        return SentenceEncoder(encoder, device=device)
+    except BadModel as error:
+        reason = str(error).removesuffix(", or name a folder or a .gguf file")
+        raise type(error)(
+            f"{reason}; code index --encoder FOLDER names one that is here, --encoder none leaves it out"
+        ) from error
 
 
 def _geometry_reader(model: str | PathLike[str], device: str | None) -> "TextReader":
@@ -486,6 +499,12 @@ def _read_record(path: Path) -> dict[str, Any]:  # Any: plain JSON values
         BadFeatures: The file is no index, or one of another version.
     """
     record = read_provenance(path)
+    if record is None and (progress := unfinished(path)):
+        done, total = progress
+        raise BadFeatures(
+            f"{path} is unfinished: {done:,} of {total:,} functions; run the same "
+            f"code index ... -o {path} again, which continues"
+        )
     if record is None or "left_out" not in record or "format" not in record:
         raise BadFeatures(f"{path} is no index of functions; write one with code index")
     if record["format"] != _FORMAT:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import OURS, require_stdout
+from splinelens.cli.exits import OURS, STOPPED, exit_with, require_stdout
 from splinelens.cli.progress import trial_bar
 
 IndexFile = Annotated[Path, typer.Option("--index", "-i", metavar="PARQUET", help="What code index wrote.")]
@@ -166,7 +166,7 @@ def index(
         raise typer.BadParameter("name the model there with --summaries", param_hint="--url")
     require_stdout("")
 
-    from splinelens.apps.code_index import Embedder, index_code
+    from splinelens.apps.code_index import Embedder, index_code, unfinished
     from splinelens.generate.summaries import chat_writer, local_writer
 
     write, summary_model = None, summaries
@@ -176,8 +176,15 @@ def index(
     elif summaries is not None:
         write = local_writer(summaries, device)
     embedder = Embedder(None if encoder == "none" else encoder, geometry, write, summary_model, device)
-    with trial_bar(not quiet, "functions") as progress:
-        code_index = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+    try:
+        with trial_bar(not quiet, "functions") as progress:
+            code_index = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+    except KeyboardInterrupt as stop:
+        done, total = unfinished(output) or (0, None)
+        count = (
+            "before the first rows were kept" if total is None else f"after {done:,} of {total:,} functions"
+        )
+        raise exit_with(f"Stopped {count}; the same command continues.", STOPPED) from stop
     record = {
         "functions": len(code_index),
         "views": list(code_index.views),
