@@ -217,7 +217,7 @@ def test_a_finished_index_of_the_same_code_is_read(index, project):
 
     assert len(index_code(project, index.path, Refusing(None))) == len(index)
     (project / "a.py").write_text(GREET)
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExists, match="the functions changed since it was written; --overwrite"):
         index_code(project, index.path, Refusing(None))
 
 

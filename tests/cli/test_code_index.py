@@ -49,6 +49,8 @@ def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
     result = run(*command)
     assert "4 functions by words, terms, structure; 1 places left out" in result.stdout
     assert "left out broken.py: line 1 does not parse" in result.stderr
+    assert "wrote " in result.stdout
+    assert "unchanged: " in run(*command).stdout
     record = json.loads(run(*command, "--json").stdout)
     assert record["functions"] == 4
     assert list(record["left_out"]) == ["broken.py"]

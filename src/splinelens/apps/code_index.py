@@ -20,7 +20,7 @@ from jaxtyping import Int
 
 from splinelens import __version__
 from splinelens.detect.fusion import Fusion, similar_groups
-from splinelens.errors import BadCode, BadFeatures, BadModel, WrongModel
+from splinelens.errors import BadCode, BadFeatures, BadModel, OutputExists, WrongModel
 from splinelens.features.code_views import (
     SPARSE,
     VIEWS,
@@ -181,6 +181,7 @@ class CodeIndex:
         import pyarrow.parquet as pq
 
         self.path = Path(path)
+        self.unchanged = True  # whether index_code had nothing to write
         self.record = _read_record(self.path)
         self.left_out: dict[str, str] = self.record["left_out"]
         with pq.ParquetFile(self.path) as file:  # pq.read_table imports pandas
@@ -392,7 +393,14 @@ def index_code(
         "data_hash": digest.hexdigest(),
     }
     record = request | {"folder": str(Path(folder).absolute()), "left_out": left_out}
-    if read_provenance(path) != record:
+    earlier = read_provenance(path)
+    if earlier != record:
+        changed = earlier and "left_out" in earlier and earlier.get("data_hash") != record["data_hash"]
+        if changed and not overwrite:
+            raise OutputExists(
+                f"cannot write {path}: the functions changed since it was written; --overwrite (in Python "
+                "overwrite=True) computes them again"
+            )
         check_output(path, overwrite=overwrite)
         with RowStore.beside(path, request) as store:
             report = progress or (lambda done, total: None)
@@ -402,7 +410,9 @@ def index_code(
                 report(store.rows, len(indexed))
             with store.finish(path, overwrite=overwrite) as temporary:
                 _write(store.read(), record, temporary)
-    return CodeIndex(path)
+    index = CodeIndex(path)
+    index.unchanged = earlier == record
+    return index
 
 
 def unfinished(output: Path) -> tuple[int, int] | None:

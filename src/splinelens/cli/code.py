@@ -201,7 +201,7 @@ def index(
         f"{len(code_index):,} functions by {', '.join(code_index.views)}; "
         f"{len(code_index.left_out):,} places left out"
     )
-    print(f"wrote {output}")
+    print(f"unchanged: {output}" if code_index.unchanged else f"wrote {output}")
 
 
 def similar(
