@@ -78,6 +78,8 @@ def check(
         raise typer.BadParameter("- stands alone", param_hint="FILE")
     if "" in files:
         raise typer.BadParameter("an empty path names no file", param_hint="FILE")
+    if prevalence is not None and not wrong:
+        raise typer.BadParameter("it changes --likely-wrong, which is missing", param_hint="--prevalence")
     if wrong and (sarif or files == ["-"]):
         raise typer.BadParameter("it needs files, and no SARIF", param_hint="--likely-wrong")
     require_stdout("")
@@ -92,6 +94,9 @@ def check(
         reports = check_stdin(sys.stdin.buffer.read(), around, project)
     else:
         head = CodeHead.load() if wrong else None
+        if head is not None and prevalence is None:
+            share = f"{100 * head.record['share']:.0f} %"
+            typer.echo(f"of functions of which {share} are wrong; give --prevalence for yours", err=True)
         reports = list(check_files(files, around, head=head, prevalence=prevalence))
     if sarif:
         print(json.dumps(sarif_log(reports, project or ""), ensure_ascii=False, indent=2))
@@ -100,8 +105,8 @@ def check(
         print("\n".join(lines), end="\n" if lines else "")
     if not (sarif or as_json):
         verdicts = [file.verdict for file in reports]
-        counts = ", ".join(f"{name} {verdicts.count(name)}" for name in ("pass", "fail", "undetermined"))
-        typer.echo(counts, err=True)
+        counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("pass", "fail", "undetermined"))
+        typer.echo(f"verdicts: {counts}", err=True)
     if any(file.fails for file in reports):
         raise typer.Exit(OURS)
 

@@ -266,8 +266,8 @@ class CodeCritic:
 
     A text with exactly one fenced block is judged by what stands in it, any other as a whole. Findings of the
     category requirement are doubts and do not fail. Code of which something cannot be resolved, such as a
-    module that is not installed, is ``undetermined``: no pass of a hard critic. What an answer imports above its
-    function counts as imported by the file.
+    module that is not installed, is ``undetermined``: no pass of a hard critic. What an answer imports above
+    its function counts as imported by the file.
 
     Attributes:
         around: The file that the code is for, and the project where a missing name may be defined.
