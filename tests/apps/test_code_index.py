@@ -23,7 +23,7 @@ from splinelens.apps.code_index import (
     load_fusion,
     named_functions,
 )
-from splinelens.errors import BadCode, BadFeatures, CannotResume, OutputExists, WrongModel
+from splinelens.errors import BadCode, BadFeatures, BadModel, CannotResume, OutputExists, WrongModel
 from splinelens.features.code_views import SPARSE, VIEWS
 from splinelens.features.sentence_encoder import SentenceEncoder
 
@@ -100,8 +100,17 @@ def test_a_renamed_copy_is_the_most_similar_function(index, project):
     assert first.function.name == "midpoint"
     assert first.score > 2 * max(match.score for match in others)
     assert first.cosines["structure"] == pytest.approx(1, abs=1e-5)
-    assert first.reason == "words"
-    assert "values" in first.shared
+    assert first.reason == "structure"
+    assert set(first.shared) == {"values", "sorted", "len"}  # no keywords
+    assert first.rank_score < first.score
+
+
+def test_words_that_are_keywords_in_one_language_are_words_in_another(tmp_path):
+    (tmp_path / "a.py").write_text("def f(self, new): return new.package\n")
+    (tmp_path / "b.py").write_text("def g(self, new): return [new.package, self.other]\n")
+    index = index_code(tmp_path, tmp_path / "x.parquet", Embedder(None))
+    ((match,),) = similar(index, tmp_path / "a.py")
+    assert sorted(match.shared) == ["new", "package"]
 
 
 def test_a_function_that_is_not_in_the_index_is_compared_too(index, tmp_path):
@@ -109,7 +118,7 @@ def test_a_function_that_is_not_in_the_index_is_compared_too(index, tmp_path):
     new.write_text(MEDIAN.replace("median", "centre"))
     (matches,) = similar(index, new, top=2)
     assert [match.function.name for match in matches] == ["median", "midpoint"]
-    assert matches[0].reason == "words"
+    assert matches[0].reason == "structure"
     assert matches[0].shared[:2] == ("middle", "ordered")
 
 
@@ -178,6 +187,8 @@ def test_a_stopped_run_continues_and_gives_the_same_index(project, tmp_path):
         index_code(project, stopped, Counting(None), progress=stop)
     assert len(embedded) == 128
     assert not stopped.exists()
+    with pytest.raises(BadFeatures, match=r"unfinished: 128 of 154 functions; .* which continues"):
+        CodeIndex(stopped)
     resumed = index_code(project, stopped, Counting(None))
     assert len(embedded) == len(resumed) == 154
     other = index_code(project, whole, Embedder(None))
@@ -206,7 +217,7 @@ def test_a_finished_index_of_the_same_code_is_read(index, project):
 
     assert len(index_code(project, index.path, Refusing(None))) == len(index)
     (project / "a.py").write_text(GREET)
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExists, match="the functions changed since it was written; --overwrite"):
         index_code(project, index.path, Refusing(None))
 
 
@@ -277,6 +288,11 @@ def test_summaries_are_stored_and_compared(project, tmp_path, writer_folder):
     assert by_name["median"] == by_name["midpoint"] == "It finds the middle."
     (matches,) = similar(index, project / "a.py", "median", top=3)
     assert [round(match.cosines["summary"], 3) for match in matches if not match.function.summary] == [0, 0]
+
+
+def test_a_missing_encoder_names_the_option():
+    with pytest.raises(BadModel, match=r"--encoder FOLDER .* --encoder none leaves it out"):
+        Embedder("missing/encoder")
 
 
 def test_summaries_without_an_encoder_are_refused():

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from splinelens.detect.code_head import CodeHead
+
 WRONG = "import os\n\ndef f(path):\n    return os.getcwdx(path)\n"
 
 
@@ -22,7 +24,7 @@ def test_a_finding_is_a_line_with_its_place_and_the_exit_code_is_1(run, wrong):
     result = run("code", "check", wrong, code=1)
     message = "knowledge missing-attribute: module 'os' has no attribute 'getcwdx'; you may mean getcwd"
     assert result.stdout == f"{wrong}:4:15: {message}\n"
-    assert result.stderr == "pass 0, fail 1, undetermined 0\n"
+    assert result.stderr == "verdicts: 0 pass, 1 fail, 0 undetermined\n"
 
 
 def test_code_that_is_right_prints_nothing_and_doubts_do_not_fail(run, tmp_path):
@@ -56,7 +58,7 @@ def test_a_file_that_cannot_be_read_is_undetermined_and_fails(run, tmp_path, nam
     if data is not None:
         (tmp_path / name).write_bytes(data)
     result = run("code", "check", tmp_path / name, code=1)
-    assert "undetermined" in result.stdout
+    assert "not read" in result.stdout
     assert words in result.stdout
 
 
@@ -230,7 +232,7 @@ def test_a_context_that_cannot_be_read_is_our_error(run, wrong):
 def test_the_hook_of_pre_commit_runs_the_command():
     root = Path(__file__).parents[2]
     (hook,) = yaml.safe_load((root / ".pre-commit-hooks.yaml").read_text())
-    assert hook["entry"] == "splinelens code check"
+    assert hook["entry"] == "splinelens code check --project ."
     assert hook["types"] == ["python"]
 
 
@@ -240,5 +242,14 @@ def test_likely_wrong_says_a_probability_for_each_function(run, wrong):
     (score,) = json.loads(record)["functions"]
     assert score["name"] == "f"
     assert score["low"] <= score["probability"] <= score["high"]
-    assert f"{wrong}:3: f is wrong with probability {score['probability']:.2f}" in text
+    assert f"{wrong}:3: f: likely wrong: {score['probability']:.2f}" in text
     assert run("code", "check", wrong, "--likely-wrong", "--sarif", code=2).stdout == ""
+
+
+def test_without_the_share_of_ones_own_code_the_command_says_whose_it_is(run, wrong):
+    share = CodeHead.load().record["share"]
+    assert (
+        f"of which {100 * share:.0f} % are wrong"
+        in run("code", "check", wrong, "--likely-wrong", code=1).stderr
+    )
+    assert "--likely-wrong" in run("code", "check", wrong, "--prevalence", "0.3", code=2).output

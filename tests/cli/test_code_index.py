@@ -49,6 +49,8 @@ def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
     result = run(*command)
     assert "4 functions by words, terms, structure; 1 places left out" in result.stdout
     assert "left out broken.py: line 1 does not parse" in result.stderr
+    assert "wrote " in result.stdout
+    assert "unchanged: " in run(*command).stdout
     record = json.loads(run(*command, "--json").stdout)
     assert record["functions"] == 4
     assert list(record["left_out"]) == ["broken.py"]
@@ -57,19 +59,34 @@ def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
 def test_similar_names_place_score_and_reason(run, project, index):
     lines = run("code", "similar", project / "a.py", "-i", index, "--function", "first").stdout.splitlines()
     assert lines[0].endswith("a.py:1 first")
-    assert lines[1].endswith("  a.py:8 earliest  shared words: for, if, in, none, return, def")
+    assert lines[1].endswith("  a.py:8 earliest  same structure")
     command = ("code", "similar", project / "a.py", "-i", index, "--top", 1, "--json")
     records = [json.loads(line) for line in run(*command).stdout.splitlines()]
     assert [record["function"] for record in records] == ["first", "earliest", "shout", "cry"]
     assert records[1]["similar"][0]["name"] == "first"
+    assert records[1]["similar"][0]["shared"] == []  # keywords only
+    assert records[2]["similar"][0]["shared"] == ["print", "upper"]
+
+
+def test_similar_prints_the_number_that_ranks_in_falling_order(run, project, index):
+    for function in ("first", "earliest", "shout", "cry"):
+        command = ("code", "similar", project / "a.py", "-i", index, "--function", function)
+        printed = [float(line.split()[0]) for line in run(*command).stdout.splitlines()[1:]]
+        assert printed == sorted(printed, reverse=True)
+        (record,) = [json.loads(line) for line in run(*command, "--json").stdout.splitlines()]
+        assert [round(match["rank_score"], 2) for match in record["similar"]] == pytest.approx(
+            printed, abs=0.01
+        )
 
 
 def test_clusters_are_printed_and_drawn(run, index, tmp_path):
     page = tmp_path / "page.html"
     result = run("code", "clusters", "-i", index, "-o", page)
-    assert "2 functions  shared words: print, upper, def" in result.stdout
+    assert "2 functions  same structure" in result.stdout
     assert result.stdout.splitlines()[-1] == "2 clusters of 4 functions"
     html = page.read_text()
+    assert "Functions that may mean the same" in html
+    assert '"dtick":1' in html.replace(" ", "")
     assert "a.py:8 earliest" in html
     assert "for value in values:" in html
     records = [*map(json.loads, run("code", "clusters", "-i", index, "--json").stdout.splitlines())]

@@ -1,6 +1,7 @@
 """Tests ``generate/critics.py``: what each critic says, and where, by hand."""
 
 import builtins
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +180,19 @@ def test_code_is_judged_in_its_file_and_with_its_project():
     critic = CodeCritic(Surroundings("LIMIT = 1\n<PLACEHOLDER>\n", project))
     assert critic.check("def f():\n    return LIMIT", "").verdict == "pass"
     assert "load_all in tools.py:1" in critic.check("def f():\n    return load_all(LIMIT)", "").message
+
+
+@pytest.mark.parametrize(
+    ("around", "words"),
+    [
+        (".", r"around='\.': give Surroundings"),
+        (Surroundings(project="."), r"project='\.': give CodeProject\.read\(folder\)"),
+        (Surroundings(Path("a.py")), r"context=.*Path\('a\.py'\): give the text of the file"),
+    ],
+)
+def test_surroundings_of_a_wrong_type_are_refused_before_a_model_is_asked(around, words):
+    with pytest.raises(BadCritic, match=words):
+        CodeCritic(around)
 
 
 def test_similar_code_of_the_project_is_shown_in_at_most_half_the_length_of_the_prompt():

@@ -5,6 +5,7 @@ Source: zsLLMCode, arXiv:2409.14644, whose view is the sentence encoder on a sum
 
 import hashlib
 import json
+import keyword
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from jaxtyping import Int
 
 from splinelens import __version__
 from splinelens.detect.fusion import Fusion, similar_groups
-from splinelens.errors import BadCode, BadFeatures, WrongModel
+from splinelens.errors import BadCode, BadFeatures, BadModel, OutputExists, WrongModel
 from splinelens.features.code_views import (
     SPARSE,
     VIEWS,
@@ -37,7 +38,7 @@ from splinelens.features.code_views import (
     word_counts,
 )
 from splinelens.features.table import read_provenance
-from splinelens.files import RowStore, check_output, checkpoints
+from splinelens.files import RowStore, check_output, checkpoints, parts_folder, read_request, rows_kept
 from splinelens.generate.summaries import summarize
 from splinelens.report.code_index import Cluster, IndexedFunction, Match
 from splinelens.texts.code import CodeFunction, Language, functions, language_of, project_files, read_source
@@ -65,6 +66,23 @@ _CHUNK = 128
 _SAMPLE = 1000  # functions in which words are counted, to tell rare ones
 _QUERIES = 100  # that are compared at once
 _MOST_SHARED = 6
+_SAME_STRUCTURE = 0.99  # the cosine from which it is the reason, whatever its weight
+_JAVASCRIPT = set(
+    "async await break case catch class const continue debugger default delete do else export extends false "
+    "finally for from function get if import in instanceof let new null of return set static super switch "
+    "this throw true try typeof undefined var void while with yield".split()
+)
+_JAVA = set(
+    "abstract assert boolean break byte case catch char class const continue default do double else enum "
+    "extends false final finally float for goto if implements import instanceof int interface long native "
+    "new null package private protected public return short static strictfp super switch synchronized this "
+    "throw throws transient true try var void volatile while".split()
+)
+_KEYWORDS: dict[Language, set[str]] = {
+    "python": {word.lower() for word in keyword.kwlist} | {"self", "cls"},
+    "java": _JAVA,
+    "javascript": _JAVASCRIPT,
+}
 
 
 def load_fusion(views: Collection[str]) -> Fusion:
@@ -163,6 +181,7 @@ class CodeIndex:
         import pyarrow.parquet as pq
 
         self.path = Path(path)
+        self.unchanged = True  # whether index_code had nothing to write
         self.record = _read_record(self.path)
         self.left_out: dict[str, str] = self.record["left_out"]
         with pq.ParquetFile(self.path) as file:  # pq.read_table imports pandas
@@ -193,7 +212,7 @@ class CodeIndex:
         """The most similar functions of the index, for each function the best first.
 
         A function that is in the index is looked up, and left out of its own answer; only for others models
-        are loaded. The order is that of the score less the hubness of a match.
+        are loaded. The order is that of ``rank_score``.
 
         Args:
             texts: Sources of functions.
@@ -214,9 +233,8 @@ class CodeIndex:
         )
         answers = dict[int, list[Match]]()
         for queries, vectors in ((known, looked_up), (unknown, embedded)):
-            matches = self._matches(
-                [texts[query] for query in queries], [rows[query] for query in queries], vectors, top
-            )
+            words = [_words(texts[query], languages[query]) for query in queries]
+            matches = self._matches(words, [rows[query] for query in queries], vectors, top)
             answers |= zip(queries, matches, strict=True)
         return [answers[query] for query in range(len(texts))]
 
@@ -253,7 +271,7 @@ class CodeIndex:
     @cached_property
     def _frequency(self) -> Counter[str]:
         sample = self.functions[:: max(len(self) // _SAMPLE, 1)]
-        return Counter(word for function in sample for word in _words(function.text))
+        return Counter(word for function in sample for word in _words(function.text, function.language))
 
     def _embed(
         self, texts: Sequence[str], languages: Sequence[Language], device: str | None
@@ -272,32 +290,42 @@ class CodeIndex:
 
     def _matches(
         self,
-        texts: Sequence[str],
+        words_of: Sequence[set[str]],
         rows: Sequence[int | None],
         vectors: dict[str, Vectors],
         top: int,
     ) -> Iterator[list[Match]]:
         """The best of the index for each query, without the row that the query itself has."""
-        for start in range(0, len(texts), _QUERIES):
+        for start in range(0, len(rows), _QUERIES):
             block = slice(start, start + _QUERIES)
             by_view = cosines({name: values[block] for name, values in vectors.items()}, self._unit)
             score = self._fusion.score(by_view)
-            best = np.argsort(-less_hubness(score, self._nearness), axis=1, kind="stable")[:, : top + 1]
-            for query, (text, itself) in enumerate(zip(texts[block], rows[block], strict=True)):
+            ranked = less_hubness(score, self._nearness)
+            best = np.argsort(-ranked, axis=1, kind="stable")[:, : top + 1]
+            for query, (words, itself) in enumerate(zip(words_of[block], rows[block], strict=True)):
                 chosen = [row for row in best[query].tolist() if row != itself][:top]
                 yield [
                     self._match(
-                        text,
-                        self.functions[row],
+                        words,
+                        row,
+                        float(ranked[query, row]),
                         float(score[query, row]),
                         {name: float(values[query, row]) for name, values in by_view.items()},
                     )
                     for row in chosen
                 ]
 
-    def _match(self, text: str, function: IndexedFunction, score: float, by_view: dict[str, float]) -> Match:
+    def _match(
+        self, words: set[str], row: int, rank_score: float, score: float, by_view: dict[str, float]
+    ) -> Match:
+        function = self.functions[row]
         return Match(
-            function, score, by_view, self._fusion.reason(by_view), self._shared([text, function.text])
+            function=function,
+            rank_score=rank_score,
+            score=score,
+            cosines=by_view,
+            reason=self._reason(by_view),
+            shared=self._shared([words, _words(function.text, function.language)]),
         )
 
     def _cluster(self, rows: Int[np.ndarray, " member"]) -> Cluster:
@@ -308,12 +336,18 @@ class CodeIndex:
         return Cluster(
             functions=members,
             score=float(self._fusion.score(means)),
-            reason=self._fusion.reason(means),
-            shared=self._shared([function.text for function in members]),
+            reason=self._reason(means),
+            shared=self._shared([_words(function.text, function.language) for function in members]),
         )
 
-    def _shared(self, texts: Sequence[str]) -> tuple[str, ...]:
-        words = set.intersection(*map(_words, texts))
+    def _reason(self, by_view: dict[str, float]) -> str:
+        """``structure`` where it is the same, else the view that contributes most."""
+        if by_view["structure"] >= _SAME_STRUCTURE:
+            return "structure"
+        return self._fusion.reason(by_view)
+
+    def _shared(self, words_of: Sequence[set[str]]) -> tuple[str, ...]:
+        words = set.intersection(*words_of)
         return tuple(sorted(words, key=lambda word: (self._frequency[word], word))[:_MOST_SHARED])
 
 
@@ -359,7 +393,14 @@ def index_code(
         "data_hash": digest.hexdigest(),
     }
     record = request | {"folder": str(Path(folder).absolute()), "left_out": left_out}
-    if read_provenance(path) != record:
+    earlier = read_provenance(path)
+    if earlier != record:
+        changed = earlier and "left_out" in earlier and earlier.get("data_hash") != record["data_hash"]
+        if changed and not overwrite:
+            raise OutputExists(
+                f"cannot write {path}: the functions changed since it was written; --overwrite (in Python "
+                "overwrite=True) computes them again"
+            )
         check_output(path, overwrite=overwrite)
         with RowStore.beside(path, request) as store:
             report = progress or (lambda done, total: None)
@@ -369,7 +410,16 @@ def index_code(
                 report(store.rows, len(indexed))
             with store.finish(path, overwrite=overwrite) as temporary:
                 _write(store.read(), record, temporary)
-    return CodeIndex(path)
+    index = CodeIndex(path)
+    index.unchanged = earlier == record
+    return index
+
+
+def unfinished(output: Path) -> tuple[int, int] | None:
+    """Functions that a stopped ``index_code`` has stored, and all; None if nothing is stored."""
+    request = read_request(parts_folder(output))
+    total = request.get("functions") if request else None
+    return (rows_kept(output), total) if isinstance(total, int) else None
 
 
 def find_functions(
@@ -428,7 +478,13 @@ def named_functions(path: str | PathLike[str], name: str | None = None) -> list[
 def _load_encoder(encoder: str | PathLike[str], device: str | None) -> "SentenceEncoder":
     from splinelens.features.sentence_encoder import SentenceEncoder
 
-    return SentenceEncoder(encoder, device=device)
+    try:
+        return SentenceEncoder(encoder, device=device)
+    except BadModel as error:
+        reason = str(error).removesuffix(", or name a folder or a .gguf file")
+        raise type(error)(
+            f"{reason}; code index --encoder FOLDER names one that is here, --encoder none leaves it out"
+        ) from error
 
 
 def _geometry_reader(model: str | PathLike[str], device: str | None) -> "TextReader":
@@ -453,6 +509,12 @@ def _read_record(path: Path) -> dict[str, Any]:  # Any: plain JSON values
         BadFeatures: The file is no index, or one of another version.
     """
     record = read_provenance(path)
+    if record is None and (progress := unfinished(path)):
+        done, total = progress
+        raise BadFeatures(
+            f"{path} is unfinished: {done:,} of {total:,} functions; run the same "
+            f"code index ... -o {path} again, which continues"
+        )
     if record is None or "left_out" not in record or "format" not in record:
         raise BadFeatures(f"{path} is no index of functions; write one with code index")
     if record["format"] != _FORMAT:
@@ -492,6 +554,6 @@ def _write(table: "pa.Table", record: dict[str, Any], path: Path) -> None:  # An
     pq.write_table(table, path, compression="zstd")
 
 
-def _words(text: str) -> set[str]:
-    """The words of a text, without single letters."""
-    return {term for term in terms(text) if len(term) > 1 and term.isalpha()}
+def _words(text: str, language: Language) -> set[str]:
+    """The words of a function, without single letters and the keywords of its language."""
+    return {term for term in terms(text) if len(term) > 1 and term.isalpha()} - _KEYWORDS[language]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import OURS, require_stdout
+from splinelens.cli.exits import OURS, STOPPED, exit_with, require_stdout
 from splinelens.cli.progress import trial_bar
 
 IndexFile = Annotated[Path, typer.Option("--index", "-i", metavar="PARQUET", help="What code index wrote.")]
@@ -78,6 +78,8 @@ def check(
         raise typer.BadParameter("- stands alone", param_hint="FILE")
     if "" in files:
         raise typer.BadParameter("an empty path names no file", param_hint="FILE")
+    if prevalence is not None and not wrong:
+        raise typer.BadParameter("it changes --likely-wrong, which is missing", param_hint="--prevalence")
     if wrong and (sarif or files == ["-"]):
         raise typer.BadParameter("it needs files, and no SARIF", param_hint="--likely-wrong")
     require_stdout("")
@@ -92,6 +94,9 @@ def check(
         reports = check_stdin(sys.stdin.buffer.read(), around, project)
     else:
         head = CodeHead.load() if wrong else None
+        if head is not None and prevalence is None:
+            share = f"{100 * head.record['share']:.0f} %"
+            typer.echo(f"of functions of which {share} are wrong; give --prevalence for yours", err=True)
         reports = list(check_files(files, around, head=head, prevalence=prevalence))
     if sarif:
         print(json.dumps(sarif_log(reports, project or ""), ensure_ascii=False, indent=2))
@@ -100,8 +105,8 @@ def check(
         print("\n".join(lines), end="\n" if lines else "")
     if not (sarif or as_json):
         verdicts = [file.verdict for file in reports]
-        counts = ", ".join(f"{name} {verdicts.count(name)}" for name in ("pass", "fail", "undetermined"))
-        typer.echo(counts, err=True)
+        counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("pass", "fail", "undetermined"))
+        typer.echo(f"verdicts: {counts}", err=True)
     if any(file.fails for file in reports):
         raise typer.Exit(OURS)
 
@@ -166,7 +171,7 @@ def index(
         raise typer.BadParameter("name the model there with --summaries", param_hint="--url")
     require_stdout("")
 
-    from splinelens.apps.code_index import Embedder, index_code
+    from splinelens.apps.code_index import Embedder, index_code, unfinished
     from splinelens.generate.summaries import chat_writer, local_writer
 
     write, summary_model = None, summaries
@@ -176,8 +181,15 @@ def index(
     elif summaries is not None:
         write = local_writer(summaries, device)
     embedder = Embedder(None if encoder == "none" else encoder, geometry, write, summary_model, device)
-    with trial_bar(not quiet, "functions") as progress:
-        code_index = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+    try:
+        with trial_bar(not quiet, "functions") as progress:
+            code_index = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+    except KeyboardInterrupt as stop:
+        done, total = unfinished(output) or (0, None)
+        count = (
+            "before the first rows were kept" if total is None else f"after {done:,} of {total:,} functions"
+        )
+        raise exit_with(f"Stopped {count}; the same command continues.", STOPPED) from stop
     record = {
         "functions": len(code_index),
         "views": list(code_index.views),
@@ -194,7 +206,7 @@ def index(
         f"{len(code_index):,} functions by {', '.join(code_index.views)}; "
         f"{len(code_index.left_out):,} places left out"
     )
-    print(f"wrote {output}")
+    print(f"unchanged: {output}" if code_index.unchanged else f"wrote {output}")
 
 
 def similar(
@@ -210,12 +222,14 @@ def similar(
 ) -> None:
     """Find functions of an index that resemble those of a file.
 
-    Each has a score, 1 for equal functions, and the reason that contributes most: shared words, similar
-    characters, the same structure, near in the encoder, similar summaries or geometry. A function that is
+    The first number ranks. It is the score less half of how near the function is to all others of the index,
+    so that one that resembles everything is not the answer to every query. The score is a mean of cosines, 1
+    for equal functions, and no probability. The reason is the same structure, or what contributes most:
+    shared words, similar characters, near in the encoder, similar summaries. A function that is
     itself in the index is looked up without a model.
 
     With --json a line for each function: "function", "line", "similar", a list of "path", "name", "language",
-    "line", "last_line", "summary", "score", "cosines" (by view), "reason", "shared" (words).
+    "line", "last_line", "summary", "rank_score", "score", "cosines" (by view), "reason", "shared" (words).
 
     Examples:
       splinelens code similar new.py --index code.parquet
@@ -275,15 +289,15 @@ def clusters(
 
     code_index = CodeIndex(index)
     groups = code_index.clusters(min_size)
+    if output is not None:  # before printing: a reader such as head may close standard output
+        from splinelens.files import write_text
+        from splinelens.report.code_clusters_page import clusters_html
+
+        page = clusters_html(groups, code_index.record["folder"], len(code_index))
+        write_text(output, page, overwrite=overwrite)
     if as_json:
         for cluster in groups:
             print(json.dumps(cluster.to_dict(), ensure_ascii=False))
     else:
         counts = f"{len(groups):,} clusters of {len(code_index):,} functions"
         print("\n".join([*cluster_lines(groups), counts]))
-    if output is not None:
-        from splinelens.files import write_text
-        from splinelens.report.code_clusters_page import clusters_html
-
-        page = clusters_html(groups, code_index.record["folder"], len(code_index))
-        write_text(output, page, overwrite=overwrite)

@@ -17,7 +17,7 @@ import numpy as np
 from splinelens.errors import BadCode, BadCritic, MissingPackage
 from splinelens.texts.code_findings import STANDALONE, Surroundings, check_code
 from splinelens.texts.python_syntax import parse_python
-from splinelens.texts.retrieval import as_comments, retrieve
+from splinelens.texts.retrieval import CodeProject, as_comments, retrieve
 
 Verdict = Literal["pass", "fail", "undetermined"]
 
@@ -266,8 +266,8 @@ class CodeCritic:
 
     A text with exactly one fenced block is judged by what stands in it, any other as a whole. Findings of the
     category requirement are doubts and do not fail. Code of which something cannot be resolved, such as a
-    module that is not installed, is ``undetermined``: no pass of a hard critic. What an answer imports above its
-    function counts as imported by the file.
+    module that is not installed, is ``undetermined``: no pass of a hard critic. What an answer imports above
+    its function counts as imported by the file.
 
     Attributes:
         around: The file that the code is for, and the project where a missing name may be defined.
@@ -277,6 +277,7 @@ class CodeCritic:
         hard: As in ``Critic``.
 
     Raises:
+        BadCritic: ``around`` is no ``Surroundings``, or holds something else than text and a ``CodeProject``.
         MissingPackage: At the first check: pyflakes or jedi is not installed.
 
     Example:
@@ -289,6 +290,18 @@ class CodeCritic:
     show_code: bool = False
     name: str = "code"
     hard: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.around, Surroundings):
+            raise BadCritic(
+                f"around={self.around!r:.100}: give Surroundings(context, project), the text of a file and "
+                "CodeProject.read(folder)"
+            )
+        context, project = self.around.context, self.around.project
+        if not isinstance(context, str | None):
+            raise BadCritic(f"context={context!r:.100}: give the text of the file, as read_source returns it")
+        if not isinstance(project, CodeProject | None):
+            raise BadCritic(f"project={project!r:.100}: give CodeProject.read(folder)")
 
     def check(self, text: str, context: str) -> Finding:
         """Check a text; the spans are the lines with findings."""

@@ -70,9 +70,12 @@ def file_lines(file: FileReport) -> list[str]:
         f"{file.path}:{each.line}:{each.column}: {each.category} {each.rule}: {each.sentence}"
         for each in file.report.findings
     ]
-    lines += [f"{file.path}: undetermined: {reason}" for reason in file.undetermined]
     lines += [
-        f"{file.path}:{each.line}: {each.name} is wrong with probability "
+        f"{file.path}: {'not read' if file.unread else 'not judged'}: {reason}"
+        for reason in file.undetermined
+    ]
+    lines += [
+        f"{file.path}:{each.line}: {each.name}: likely wrong: "
         f"{each.probability:.2f} ({each.low:.2f} to {each.high:.2f})"
         for each in file.functions or ()
     ]

@@ -1,6 +1,7 @@
 """Clusters of functions as one HTML file that works offline; it shows their sources."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import plotly.graph_objects as go
@@ -60,5 +61,12 @@ def _scatter(clusters: Sequence[Cluster]) -> Figure:
         marker={"color": [_COLORS[cluster.reason] for cluster in clusters], "size": 9, "opacity": 0.8},
         hovertemplate="%{text}<br>%{x} functions, score %{y:.2f}<extra></extra>",
     )
-    x = {"title": {"text": "functions"}, "zeroline": False, "tickformat": "d"}
+    most = max((len(cluster.functions) for cluster in clusters), default=2)
+    x = {"title": {"text": "functions"}, "zeroline": False, "tick0": 0, "dtick": _tick_step(most)}
     return figure([trace], _HEIGHT, x, {"title": {"text": "score"}, "zeroline": False})
+
+
+def _tick_step(most: int) -> int:
+    """The least of 1, 2, 5, 10, ... by which an axis up to this number has at most 8 ticks."""
+    steps = (digit * 10**power for power in count() for digit in (1, 2, 5))
+    return next(step for step in steps if most <= 8 * step)

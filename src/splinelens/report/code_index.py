@@ -56,13 +56,15 @@ class Match:
 
     Attributes:
         function: The function.
+        rank_score: What ranks: the score less half of how near the function is to all others of the index.
         score: Weighted mean of the cosines of all views; 1 for equal functions.
         cosines: The cosine in each view.
-        reason: The view that contributes most: a key of ``REASONS``.
-        shared: Rare words that both have, rarest first.
+        reason: ``structure`` if that is the same, else the view that contributes most: a key of ``REASONS``.
+        shared: Rare words that both have, without keywords of the language, rarest first.
     """
 
     function: IndexedFunction
+    rank_score: float
     score: float
     cosines: dict[str, float]
     reason: str
@@ -71,6 +73,7 @@ class Match:
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values, without the source of the function."""
         return self.function.to_dict() | {
+            "rank_score": round(self.rank_score, 4),
             "score": round(self.score, 4),
             "cosines": {name: round(value, 4) for name, value in self.cosines.items()},
             "reason": self.reason,
@@ -105,11 +108,12 @@ class Cluster:
 
 
 def match_lines(name: str, matches: Sequence[Match]) -> list[str]:
-    """A function and those that are similar to it, a line each."""
+    """A function and those that are similar to it, a line each: what ranks, the score, place and reason."""
     lines = [readable(name)]
     for match in matches:
         reason = reason_words(match.reason, match.shared)
-        lines.append(f"  {match.score:5.2f}  {readable(match.function.location)}  {reason}")
+        place = readable(match.function.location)
+        lines.append(f"  {match.rank_score:5.2f}  score {match.score:.2f}  {place}  {reason}")
     return lines
 
 
