@@ -103,7 +103,7 @@ def search(
     "verdict", "reason", "score", "tokens", "expanded", "created", "dropped"}.
 
     Examples:
-      splinelens search --detector toxicity --prompt "The new neighbors" --tokens 400
+      splinelens search --detector toxicity --prompt "The new neighbors"
       splinelens search --prompts prompts.csv -c prompt --fpr 0.01 > texts.jsonl
       splinelens search -p "Name a river in France." --chat --json
     """
