@@ -1,11 +1,13 @@
 """How often do static findings blame correct functions, and does the retriever name the right file?
 
     python benchmarks/code_static.py correct --work WORK --minutes 18     # repeat until it says that all are read
+    python benchmarks/code_static.py files --work WORK --minutes 18
     python benchmarks/code_static.py retrieve --data DIR --work WORK --minutes 18
     python benchmarks/code_static.py report --work WORK                     # writes code_static.json
 
 ``correct`` checks functions of the standard library and of the installed packages in their files: any finding
-of the categories knowledge or context is a mistake. ``retrieve`` takes the samples of CoderEval with a name or
+of the categories knowledge or context is a mistake. ``files`` does the same with whole files, in another random
+order. ``retrieve`` takes the samples of CoderEval with a name or
 attribute that does not exist, in tasks whose reference uses something that the project defines: the file that a
 finding or else the retriever names is right if it defines that. Rows are appended, so a stopped run continues.
 """
@@ -19,35 +21,36 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from code_sets import LEVELS, codereval_projects, read_lines, read_set
+
+from splinelens.apps.code import check_files
 from splinelens.errors import BadCode
-from splinelens.texts.code import SourceFile, functions, parse_python, read_source
-from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import PLACEHOLDER, check
-from splinelens.texts.retrieval import CodeProject, retrieve
+from splinelens.texts.code import functions, read_source
+from splinelens.texts.code_findings import MISSING, Surroundings, check_code
+from splinelens.texts.code_frame import PLACEHOLDER
+from splinelens.texts.python_syntax import parse_python
+from splinelens.texts.retrieval import retrieve
 
-FUNCTIONS, PER_FILE, SEED = 2000, 4, 0
+FUNCTIONS, PER_FILE, FILES = 2000, 4, 300
 SKIPPED = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages"}
-LEVELS = ("class_runnable", "file_runnable", "project_runnable")
-MISSING = {"undefined-name", "missing-attribute", "missing-import"}
 
 
-def source_files():
+def source_files(seed):
     """Files of the standard library and of installed packages in turn, in random order."""
     lists = []
     for root in (Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))):
         paths = [path for path in sorted(root.rglob("*.py")) if not SKIPPED & {*path.relative_to(root).parts}]
-        random.Random(SEED).shuffle(paths)
+        random.Random(seed).shuffle(paths)
         lists.append(paths)
     return [path for pair in zip(*lists, strict=False) for path in pair]
 
 
 def correct(arguments):
     out, until = arguments.work / "correct.jsonl", time.monotonic() + 60 * arguments.minutes
-    rows = read(out)
+    rows = read_lines(out, missing_ok=True)
     done, count = {row["file"] for row in rows}, len(rows)
-    environment = Environment()
     with out.open("a") as lines:
-        for path in source_files():
+        for path in source_files(0):
             name = "/".join(path.parts[-3:])
             if name in done:
                 continue
@@ -55,13 +58,13 @@ def correct(arguments):
                 break
             try:
                 source = read_source(path)
-                found = functions(source)
+                in_file = functions(source)
             except BadCode:
                 continue
             done.add(name)
-            for function in random.Random(name).sample(found, min(PER_FILE, len(found))):
+            for function in random.Random(name).sample(in_file, min(PER_FILE, len(in_file))):
                 context = source[: function.start] + PLACEHOLDER + source[function.end :]
-                report = check(function.text, context, environment=environment)
+                report = check_code(function.text, Surroundings(context))
                 row = {"file": name, "name": function.name, "verdict": report.verdict}
                 row["findings"] = [[each.category, each.rule, each.message] for each in report.findings]
                 lines.write(json.dumps(row) + "\n")
@@ -70,19 +73,31 @@ def correct(arguments):
     print(f"{count} functions of {FUNCTIONS}" + (": all are read" if count >= FUNCTIONS else ""))
 
 
+def whole_files(arguments):
+    out, until = arguments.work / "files.jsonl", time.monotonic() + 60 * arguments.minutes
+    done = {row["file"] for row in read_lines(out, missing_ok=True)}
+    with out.open("a") as lines:
+        for path in source_files(1):
+            if len(done) >= FILES or time.monotonic() > until:
+                break
+            name = "/".join(path.parts[-3:])
+            if name not in done and path.stat().st_size:
+                (each,) = check_files([path], Surroundings())
+                findings = [[one.category, one.rule, one.message] for one in each.report.findings]
+                row = {"file": name, "unread": each.unread, "verdict": each.verdict, "findings": findings}
+                lines.write(json.dumps(row) + "\n")
+                lines.flush()
+                done.add(name)
+    print(f"{len(done)} files of {FILES}" + (": all are read" if len(done) >= FILES else ""))
+
+
 def retrieve_helpers(arguments):
     out, until = arguments.work / "retrieve.jsonl", time.monotonic() + 60 * arguments.minutes
-    folder = arguments.data / "codereval-samples"
-    tasks = {task["task"]: task for task in read(folder / "tasks.jsonl")}
-    files = {}
-    for task in tasks.values():
-        # The reference is left out: where a file has the function, the answer would be given.
-        text = task["context"].replace(PLACEHOLDER, "pass")
-        files.setdefault(task["project"], {})[task["file"]] = SourceFile(task["file"], "python", text)
-    projects = {name: CodeProject(each.values()) for name, each in files.items()}
-    done, environment = {row["sample"] for row in read(out)}, Environment()
+    tasks, samples = read_set(arguments.data, "codereval")
+    projects = codereval_projects(tasks)
+    done = {row["sample"] for row in read_lines(out, missing_ok=True)}
     with out.open("a") as lines:
-        for number, sample in enumerate(read(folder / "samples.jsonl")):
+        for number, sample in enumerate(samples):
             task = tasks[sample["task"]]
             project = projects[task["project"]]
             truth = helper_files(task, project)
@@ -91,12 +106,12 @@ def retrieve_helpers(arguments):
             if time.monotonic() > until:
                 print(f"stopped before sample {number}")
                 return
-            report = check(sample["code"], task["context"], project, environment)
+            report = check_code(sample["code"], Surroundings(task["context"], project))
             missing = [each for each in report.findings if each.rule in MISSING]
             row = {"sample": number, "level": task["level"], "conflict": bool(missing)}
             row["elsewhere"] = task["file"] not in truth
             if missing:
-                named = [each.place.rpartition(":")[0] for each in missing if each.place]
+                named = [each.related_path for each in missing if each.related_path]
                 ranked = [window.path for window, _ in retrieve(sample["code"], project.windows)]
                 row |= {
                     "finding": bool(named) and named[0] in truth,
@@ -124,10 +139,21 @@ def helper_files(task, project):
 
 
 def report(arguments):
-    rows = read(arguments.work / "correct.jsonl")[:FUNCTIONS]
+    rows = read_lines(arguments.work / "correct.jsonl")[:FUNCTIONS]
     blamed = [row for row in rows if any(each[0] != "requirement" for each in row["findings"])]
     doubted = Counter(each[1] for row in rows for each in row["findings"] if each[0] == "requirement")
+    files = read_lines(arguments.work / "files.jsonl")
+    failing = [row for row in files if row["verdict"] == "fail"]
     record = {
+        "files": {
+            "files": len(files),
+            "failing": len(failing),
+            "undetermined": sum(row["verdict"] == "undetermined" for row in files),
+            "failing files": [
+                [row["file"], sorted({one[2] for one in row["findings"] if one[0] != "requirement"})]
+                for row in failing
+            ],
+        },
         "correct": {
             "functions": len(rows),
             "blamed": len(blamed),
@@ -138,7 +164,7 @@ def report(arguments):
         },
         "retrieve": {},
     }
-    conflicts = [row for row in read(arguments.work / "retrieve.jsonl") if row["conflict"]]
+    conflicts = [row for row in read_lines(arguments.work / "retrieve.jsonl") if row["conflict"]]
     groups = {level: [row for row in conflicts if row["level"] == level] for level in LEVELS}
     groups |= {"all": conflicts, "helper in another file": [row for row in conflicts if row["elsewhere"]]}
     for group, among in groups.items():
@@ -150,21 +176,19 @@ def report(arguments):
     print(json.dumps(record, indent=1))
 
 
-def read(path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["correct", "retrieve", "report"])
+    parser.add_argument("part", choices=["correct", "files", "retrieve", "report"])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=18)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    {"correct": correct, "retrieve": retrieve_helpers, "report": report}[arguments.part](arguments)
+    {"correct": correct, "files": whole_files, "retrieve": retrieve_helpers, "report": report}[
+        arguments.part
+    ](arguments)
 
 
 if __name__ == "__main__":

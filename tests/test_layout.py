@@ -42,6 +42,7 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "pruning_evaluation",
         "lineage",
         "distill",
+        "explain",
     ),
     "splinelens.apps.training": ("truth", "distill"),
     "splinelens.apps.group": ("perspective",),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from splinelens.apps.code import likely_wrong
+from splinelens.apps.code import check_files
+from splinelens.detect.code_head import CodeHead
 from splinelens.errors import BadDetector
 
 RIGHT = '''
@@ -18,7 +19,8 @@ def scores(tmp_path):
     def of(source, **options):
         path = tmp_path / "shapes.py"
         path.write_text(source, "utf-8")
-        return list(likely_wrong([path], **options))
+        (report,) = check_files([path], head=CodeHead.load(), **options)
+        return report.functions
 
     return of
 
@@ -27,6 +29,12 @@ def test_code_that_uses_what_does_not_exist_is_more_likely_wrong(scores):
     (right,), (wrong,) = scores(RIGHT), scores(WRONG)
     assert wrong.probability > right.probability + 0.05
     assert right.low <= right.probability <= right.high
+
+
+def test_without_a_head_there_are_no_scores(tmp_path):
+    (tmp_path / "shapes.py").write_text(RIGHT)
+    (report,) = check_files([tmp_path / "shapes.py"])
+    assert report.functions is None
 
 
 def test_each_function_has_a_score_and_a_method_that_of_the_function(scores):
@@ -45,4 +53,4 @@ def test_probabilities_follow_the_share_that_is_wrong(scores):
 
 
 def test_what_does_not_parse_has_no_scores(scores):
-    assert scores(RIGHT + "def broken(:\n") == []
+    assert scores(RIGHT + "def broken(:\n") == ()

@@ -51,12 +51,14 @@ def test_the_words_about_perplexity_quote_the_record(record, perplexities, measu
     assert f"{record['bars']['increase_of_uniform_magnitude_over_best']:.0f} times" in measured
     magnitude = [perplexities["magnitude", rule, 0.5] for rule in RULES]
     assert f"between {min(magnitude):.0f} and {max(magnitude):.0f}" in measured
-    uniform = [
-        f"{cell['perplexity']:.1f}"
-        for cell in record["cells"]
-        if (cell["method"], cell["by"], cell["sparsity"]) == ("wanda", "uniform", 0.5)
-    ]
-    assert f"({uniform[0]} and {uniform[1]})" in measured
+    for rule in ("uniform", "alpha"):
+        first, second, third = (
+            f"{cell['perplexity']:.1f}"
+            for seed in range(3)
+            for cell in record["cells"]
+            if (cell["method"], cell["by"], cell["sparsity"], cell["seed"]) == ("wanda", rule, 0.5, seed)
+        )
+        assert f"({first}, {second} and {third})" in measured
 
 
 @pytest.mark.parametrize(("method", "most"), [("wanda", 0.5), ("sparsegpt", 0.6)])
@@ -73,6 +75,16 @@ def test_at_60_and_70_percent_the_progression_helps_wanda_more_than_alpha(perple
             perplexities["wanda", rule, sparsity] for rule in ("alpha", "dlp", "arithmetic")
         )
         assert max(dlp, progression) < alpha < perplexities["wanda", "uniform", sparsity]
+
+
+def test_dlp_helps_sparsegpt_where_much_is_removed_and_harms_it_elsewhere(perplexities, measured):
+    dlp, alpha, uniform, progression = (
+        [perplexities["sparsegpt", rule, sparsity] for sparsity in (0.3, 0.5, 0.6, 0.7)]
+        for rule in ("dlp", "alpha", "uniform", "arithmetic")
+    )
+    assert all(one < other for one, other in zip(dlp[2:], alpha[2:], strict=True))
+    assert f"({dlp[2]:.0f} and {dlp[3]:.0f})" in measured
+    assert all(min(each) > most for *each, most in zip(dlp[:2], progression[:2], uniform[:2], strict=True))
 
 
 def test_the_words_about_alpha_quote_the_record(record, measured):

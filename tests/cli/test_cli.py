@@ -19,6 +19,7 @@ COMMANDS = [
     ["extract"],
     ["train"],
     ["evaluate"],
+    ["explain"],
     ["adapt"],
     ["distill"],
     ["inspect"],

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from splinelens.cli import options
+from splinelens.features.sentence_encoder import ALL_MINILM
+
 CODE = """def first(items):
     for item in items:
         if item:
@@ -44,8 +47,10 @@ def index(run, project, tmp_path):
 def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
     command = ("code", "index", project, "-o", tmp_path / "i.parquet", "--encoder", "none")
     result = run(*command)
-    assert "4 functions by words, structure; 1 places left out" in result.stdout
+    assert "4 functions by words, terms, structure; 1 places left out" in result.stdout
     assert "left out broken.py: line 1 does not parse" in result.stderr
+    assert "wrote " in result.stdout
+    assert "unchanged: " in run(*command).stdout
     record = json.loads(run(*command, "--json").stdout)
     assert record["functions"] == 4
     assert list(record["left_out"]) == ["broken.py"]
@@ -54,11 +59,24 @@ def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
 def test_similar_names_place_score_and_reason(run, project, index):
     lines = run("code", "similar", project / "a.py", "-i", index, "--function", "first").stdout.splitlines()
     assert lines[0].endswith("a.py:1 first")
-    assert lines[1].split()[1:] == ["a.py:8", "earliest", "same", "structure"]
+    assert lines[1].endswith("  a.py:8 earliest  same structure")
     command = ("code", "similar", project / "a.py", "-i", index, "--top", 1, "--json")
     records = [json.loads(line) for line in run(*command).stdout.splitlines()]
     assert [record["function"] for record in records] == ["first", "earliest", "shout", "cry"]
     assert records[1]["similar"][0]["name"] == "first"
+    assert records[1]["similar"][0]["shared"] == []  # keywords only
+    assert records[2]["similar"][0]["shared"] == ["print", "upper"]
+
+
+def test_similar_prints_the_number_that_ranks_in_falling_order(run, project, index):
+    for function in ("first", "earliest", "shout", "cry"):
+        command = ("code", "similar", project / "a.py", "-i", index, "--function", function)
+        printed = [float(line.split()[0]) for line in run(*command).stdout.splitlines()[1:]]
+        assert printed == sorted(printed, reverse=True)
+        (record,) = [json.loads(line) for line in run(*command, "--json").stdout.splitlines()]
+        assert [round(match["rank_score"], 2) for match in record["similar"]] == pytest.approx(
+            printed, abs=0.01
+        )
 
 
 def test_clusters_are_printed_and_drawn(run, index, tmp_path):
@@ -67,6 +85,8 @@ def test_clusters_are_printed_and_drawn(run, index, tmp_path):
     assert "2 functions  same structure" in result.stdout
     assert result.stdout.splitlines()[-1] == "2 clusters of 4 functions"
     html = page.read_text()
+    assert "Functions that may mean the same" in html
+    assert '"dtick":1' in html.replace(" ", "")
     assert "a.py:8 earliest" in html
     assert "for value in values:" in html
     records = [*map(json.loads, run("code", "clusters", "-i", index, "--json").stdout.splitlines())]
@@ -82,6 +102,10 @@ def test_a_page_shows_code_as_text(run, project, tmp_path):
     run("code", "clusters", "-i", tmp_path / "j.parquet", "-o", tmp_path / "page.html")
     html = (tmp_path / "page.html").read_text()
     assert "    return &#34;&lt;script&gt;alert(1)&lt;/script&gt;⟨202E⟩&#34;" in html
+
+
+def test_the_default_encoder_is_that_of_the_features():
+    assert options.SENTENCE_ENCODER == ALL_MINILM
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_the_share_of_an_older_detector_is_that_of_its_out_of_fold_rows(artifact
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 2.0, float("nan"), float("inf")])
 def test_what_is_no_share_of_texts_is_refused(artifact, prevalence):
-    with pytest.raises(BadDetector, match=r"is no share of positive texts; give one between 0 and 1"):
+    with pytest.raises(BadDetector, match=r"is no share; give one between 0 and 1"):
         artifact.at_prevalence(prevalence)
 
 

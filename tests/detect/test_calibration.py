@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.calibration import KNOTS, Calibration, calibrate, length_offsets, offsets_at
+from splinelens.detect.calibration import (
+    KNOTS,
+    Calibration,
+    calibrate,
+    length_offsets,
+    offsets_at,
+    prior_shift,
+)
 from splinelens.errors import BadFeatures, BrokenArtifact
 
 
@@ -15,6 +22,15 @@ def maxima(rng, tokens):
     from scipy.stats import norm
 
     return norm.ppf(rng.uniform(size=len(tokens)) ** (1 / tokens))
+
+
+def test_prior_shift_is_the_ratio_of_the_odds():
+    assert np.exp(prior_shift(0.5, 0.2)) == pytest.approx(1 / 4)
+    assert prior_shift(0.3, 0.3) == 0
+    assert prior_shift(0.3, 0.02) == pytest.approx(prior_shift(0.3, 0.5) + prior_shift(0.5, 0.02))
+    shifted = Calibration(2.0, 0.5, 0.3).shifted(0.3, 0.02)
+    assert shifted.intercept == 0.5 + prior_shift(0.3, 0.02)
+    assert shifted.share == 0.02
 
 
 def test_offsets_are_linear_in_the_logarithm_of_the_length_by_hand():

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from splinelens.detect.groups import joined
 from splinelens.detect.metrics import evaluate, evaluate_labels
-from splinelens.detect.within_group_auc import within_group_auc
+from splinelens.detect.within_group_auc import group_pairs, within_group_auc, within_group_gain
 
 
 def sample(groups=40, rows=10, seed=0):
@@ -37,6 +37,36 @@ def test_it_is_the_mean_of_the_groups_weighted_by_pairs():
     assert result.auc == pytest.approx(np.average(aucs, weights=pairs))
     low, high = result.auc_interval
     assert low < result.auc < high
+
+
+def test_pairs_of_a_group_are_those_of_comparing_each_two_rows():
+    labels, scores, groups = sample(30)
+    scores = scores.round(2)  # ties
+    expected = []
+    for group in np.unique(groups):
+        positive, negative = (scores[(groups == group) & (labels == label)] for label in (1, 0))
+        difference = positive[:, None] - negative
+        if difference.size:
+            ordered = (difference > 0).sum() + (difference == 0).sum() / 2
+            expected.append([difference.size, ordered])
+    assert group_pairs(labels, scores, groups).tolist() == expected
+    assert group_pairs(labels.astype(bool), scores, groups).tolist() == expected
+
+
+def test_a_gain_is_the_difference_of_two_aucs_on_the_same_resamples():
+    labels, scores, groups = sample()
+    better = scores + 0.005 * labels
+    gain, (low, high) = within_group_gain(labels, better, scores, groups, resamples=200)
+    first, second = (within_group_auc(labels, each, groups, resamples=200) for each in (better, scores))
+    assert gain == pytest.approx(first.auc - second.auc)
+    assert low < gain < high
+    assert within_group_gain(labels, scores, scores, groups) == (0, (0, 0))
+    turned = within_group_gain(labels, scores, better, groups, resamples=200)
+    assert turned == (pytest.approx(-gain), pytest.approx((-high, -low)))
+
+
+def test_a_gain_without_pairs_is_none():
+    assert within_group_gain(np.zeros(2), np.zeros(2), np.ones(2), np.array([0, 1])) == (None, None)
 
 
 def test_knowing_the_group_is_worth_nothing_within_it():

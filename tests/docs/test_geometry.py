@@ -25,7 +25,18 @@ GEOMETRY = DOCS / "geometry.md"
 PAGES = sorted(DOCS.glob("*.md"))
 PICTURES = sorted(DOCS.glob("pictures/*.svg"))
 COMMANDS = (
-    *("score", "inspect", "extract", "train", "evaluate", "distill", "export", "calibrate", "serve"),
+    *(
+        "score",
+        "inspect",
+        "extract",
+        "train",
+        "evaluate",
+        "explain",
+        "distill",
+        "export",
+        "calibrate",
+        "serve",
+    ),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
     *("prune plan", "prune apply", "prune neurons", "prune evaluate"),
     *("code check", "code index", "code similar", "code clusters", "lineage compare", "lineage profile"),

@@ -1,6 +1,7 @@
 """Tests ``generate/critics.py``: what each critic says, and where, by hand."""
 
 import builtins
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from splinelens.errors import BadCritic, MissingPackage
 from splinelens.generate.critics import Check, CodeCritic, Critic, Finding, JsonSchema, Length, Pattern
 from splinelens.generate.loop import solve
 from splinelens.texts.code import SourceFile
+from splinelens.texts.code_findings import Surroundings
 from splinelens.texts.retrieval import CodeProject
 
 SCHEMA = {
@@ -175,9 +177,36 @@ def test_code_that_uses_what_does_not_exist_fails_with_what_may_be_meant():
 
 def test_code_is_judged_in_its_file_and_with_its_project():
     project = CodeProject([SourceFile("tools.py", "python", "def load_all(path): ...")])
-    critic = CodeCritic("LIMIT = 1\n<PLACEHOLDER>\n", project)
+    critic = CodeCritic(Surroundings("LIMIT = 1\n<PLACEHOLDER>\n", project))
     assert critic.check("def f():\n    return LIMIT", "").verdict == "pass"
     assert "load_all in tools.py:1" in critic.check("def f():\n    return load_all(LIMIT)", "").message
+
+
+@pytest.mark.parametrize(
+    ("around", "words"),
+    [
+        (".", r"around='\.': give Surroundings"),
+        (Surroundings(project="."), r"project='\.': give CodeProject\.read\(folder\)"),
+        (Surroundings(Path("a.py")), r"context=.*Path\('a\.py'\): give the text of the file"),
+    ],
+)
+def test_surroundings_of_a_wrong_type_are_refused_before_a_model_is_asked(around, words):
+    with pytest.raises(BadCritic, match=words):
+        CodeCritic(around)
+
+
+def test_similar_code_of_the_project_is_shown_in_at_most_half_the_length_of_the_prompt():
+    project = CodeProject([SourceFile("tools.py", "python", "def save_all(path): ...")])
+    critic = CodeCritic(Surroundings(project=project), show_code=True)
+    answer = "def f(path):\n    return write_all(path)"
+    comments = "# tools.py, line 1:\n# def save_all(path): ...\n"
+    assert critic.check(answer, "p" * 2 * len(comments)).message.endswith(comments)
+    assert comments not in critic.check(answer, "p" * (2 * len(comments) - 1)).message
+
+
+def test_a_line_of_code_also_ends_at_a_carriage_return():
+    finding = CodeCritic().check("x = 1\rprint(undefd)\r", "")
+    assert finding.spans == ((6, 20),)
 
 
 def test_code_that_cannot_be_resolved_is_undetermined_and_doubts_pass():
@@ -195,3 +224,10 @@ def test_a_generator_is_asked_again_with_what_does_not_exist():
 
     assert solve(generator, [CodeCritic()], "Write f.").text == answers[1]
     assert "line 2: the name 'y' is not defined" in prompts[1]
+
+
+def test_imports_above_the_function_of_an_answer_belong_to_the_file():
+    critic = CodeCritic(Surroundings("class Clock:\n    <PLACEHOLDER>\n"))
+    answer = "{}\ndef tick(self):\n    return timedelta(days=1)\n"
+    assert critic.check(answer.format("from datetime import timedelta\n"), "").verdict == "pass"
+    assert critic.check(answer.format(""), "").message == "line 3: the name 'timedelta' is not defined"

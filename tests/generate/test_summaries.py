@@ -7,43 +7,63 @@ import httpx2
 import pytest
 
 from splinelens.errors import BadModel, MissingPackage
-from splinelens.generate.summaries import ChatSummarizer, LocalSummarizer, first_sentence
+from splinelens.generate.sample import Sampling, Writer
+from splinelens.generate.summaries import (
+    MAX_CHARACTERS,
+    chat_writer,
+    first_sentence,
+    local_writer,
+    summarize,
+)
 
 
-def test_a_local_model_writes_one_line_for_each_function(writer_folder):
-    summaries = LocalSummarizer(writer_folder()).summarize(["def f(): pass", "def g(): pass"])
-    assert len(summaries) == 2
-    assert all("\n" not in summary for summary in summaries)
+def test_the_first_sentence_of_each_answer_is_taken():
+    prompts = []
+
+    def write(prompt):
+        prompts.append(prompt)
+        return f"Answer {len(prompts)}. More."
+
+    assert summarize(write, ["def f(): pass", "x" * (MAX_CHARACTERS + 1)]) == ["Answer 1.", "Answer 2."]
+    assert prompts[0].endswith("\n\ndef f(): pass")
+    assert prompts[0].removesuffix("def f(): pass") + "x" * MAX_CHARACTERS == prompts[1]
 
 
-def test_a_server_is_asked_and_the_first_sentence_is_kept():
-    asked = []
+def test_a_local_model_answers_as_its_writer_does(writer_folder):
+    prompt = [{"role": "user", "content": "def f(): pass"}]
+    (reply,) = Writer(writer_folder()).write(prompt, Sampling(max_tokens=60))
+    assert reply.text
+    assert local_writer(writer_folder())("def f(): pass") == reply.text
+
+
+def test_a_server_gets_the_prompt_and_its_answer_is_returned():
+    requests = []
 
     def handle(request):
-        asked.append((str(request.url), request.headers["authorization"], json.loads(request.content)))
-        answer = {"choices": [{"message": {"content": "It adds two numbers. Nothing else."}}]}
+        requests.append((str(request.url), request.headers["authorization"], json.loads(request.content)))
+        answer = {"choices": [{"message": {"content": "It adds two numbers."}}]}
         return httpx2.Response(200, json=answer)
 
-    chat = ChatSummarizer("http://host/v1/", "m", key="theirs", transport=httpx2.MockTransport(handle))
-    assert chat.summarize(["def f(a, b): return a + b"]) == ["It adds two numbers."]
-    url, key, body = asked[0]
+    write = chat_writer("http://host/v1/", "m", key="theirs", transport=httpx2.MockTransport(handle))
+    assert write("def f(a, b): return a + b") == "It adds two numbers."
+    url, key, body = requests[0]
     assert (url, key, body["model"]) == ("http://host/v1/chat/completions", "Bearer theirs", "m")
-    assert body["messages"][0]["content"].endswith("def f(a, b): return a + b")
+    assert body["messages"] == [{"role": "user", "content": "def f(a, b): return a + b"}]
 
 
 @pytest.mark.parametrize(
     "answer", [httpx2.Response(500), httpx2.Response(200, json={"choices": []}), httpx2.Response(200)]
 )
 def test_a_server_without_an_answer_stops_the_index(answer):
-    chat = ChatSummarizer("http://host/v1", "m", transport=httpx2.MockTransport(lambda request: answer))
-    with pytest.raises(BadModel, match="m at http://host/v1 gave no summary"):
-        chat.summarize(["def f(): pass"])
+    write = chat_writer("http://host/v1", "m", transport=httpx2.MockTransport(lambda request: answer))
+    with pytest.raises(BadModel, match="m at http://host/v1 gave no answer"):
+        write("def f(): pass")
 
 
 def test_a_server_needs_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx2", None)
     with pytest.raises(MissingPackage, match="httpx2"):
-        ChatSummarizer("http://host/v1", "m")
+        chat_writer("http://host/v1", "m")
 
 
 @pytest.mark.parametrize(

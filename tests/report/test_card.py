@@ -25,6 +25,7 @@ def test_the_sections_stand_in_reading_order(artifact):
         "## Data",
         "## Metrics",
         "## Thresholds",
+        "## What it relies on",
         "## Languages",
         "## Limits",
         "## Reproduce",
@@ -145,7 +146,7 @@ def test_model_and_data_are_named(artifact):
 def test_no_value_breaks_a_table(artifact):
     assert r'| prompt before the text | "Rude? \| yes\n" |' in card(artifact)
     odd = replace(artifact, name="a\n# b", labels=("`x`\n|y|",))
-    assert len([line for line in card(odd).splitlines() if line.startswith("#")]) == 8
+    assert len([line for line in card(odd).splitlines() if line.startswith("#")]) == 9
 
 
 def test_names_and_labels_are_no_html(artifact):

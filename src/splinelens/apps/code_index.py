@@ -1,11 +1,11 @@
 """Which functions mean the same: an index of functions, the most similar ones, and clusters.
 
-Source: zsLLMCode, arXiv:2409.14644, whose view is the sentence encoder on a summary; here it is one of five.
+Source: zsLLMCode, arXiv:2409.14644, whose view is the sentence encoder on a summary; here it is one of six.
 """
 
 import hashlib
 import json
-import re
+import keyword
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
@@ -16,25 +16,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+from jaxtyping import Int
 
 from splinelens import __version__
-from splinelens.detect.fusion import FusedView
-from splinelens.errors import BadCode, BadFeatures, WrongModel
+from splinelens.detect.fusion import Fusion, similar_groups
+from splinelens.errors import BadCode, BadFeatures, BadModel, OutputExists, WrongModel
 from splinelens.features.code_views import (
-    HASHED,
     SPARSE,
     VIEWS,
     CodeSpace,
     Vectors,
     cosines,
-    fused,
-    hubness,
+    less_hubness,
+    nearness,
+    read_array,
+    read_views,
     structure_counts,
+    term_counts,
+    terms,
+    view_columns,
     word_counts,
 )
 from splinelens.features.table import read_provenance
-from splinelens.files import RowStore, check_output, checkpoints
-from splinelens.generate.summaries import Summarizer
+from splinelens.files import RowStore, check_output, checkpoints, parts_folder, read_request, rows_kept
+from splinelens.generate.summaries import summarize
 from splinelens.report.code_index import Cluster, IndexedFunction, Match
 from splinelens.texts.code import CodeFunction, Language, functions, language_of, project_files, read_source
 from splinelens.texts.plain_text import storable
@@ -56,23 +61,41 @@ GEOMETRY_LAYERS = (2, 5)
 """Layers of the default model whose margins are read."""
 
 Progress = Callable[[int, int], None]
-_FORMAT = 1
+_FORMAT = 2
 _CHUNK = 128
-_SAMPLE = 5000  # functions in which words are counted, to tell rare ones
-_WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}")
+_SAMPLE = 1000  # functions in which words are counted, to tell rare ones
+_QUERIES = 100  # that are compared at once
+_MOST_SHARED = 6
+_SAME_STRUCTURE = 0.99  # the cosine from which it is the reason, whatever its weight
+_JAVASCRIPT = set(
+    "async await break case catch class const continue debugger default delete do else export extends false "
+    "finally for from function get if import in instanceof let new null of return set static super switch "
+    "this throw true try typeof undefined var void while with yield".split()
+)
+_JAVA = set(
+    "abstract assert boolean break byte case catch char class const continue default do double else enum "
+    "extends false final finally float for goto if implements import instanceof int interface long native "
+    "new null package private protected public return short static strictfp super switch synchronized this "
+    "throw throws transient true try var void volatile while".split()
+)
+_KEYWORDS: dict[Language, set[str]] = {
+    "python": {word.lower() for word in keyword.kwlist} | {"self", "cls"},
+    "java": _JAVA,
+    "javascript": _JAVASCRIPT,
+}
 
 
-def load_weights(views: Collection[str]) -> dict[str, FusedView]:
-    """The weights for these views, learned by ``benchmarks/code_clones.py``.
+def load_fusion(views: Collection[str]) -> Fusion:
+    """The fusion of these views, learned by ``benchmarks/code_clones.py``.
 
     Raises:
-        BadFeatures: None were learned for these views together.
+        BadFeatures: None was learned for these views together.
     """
     sets = json.loads(files("splinelens.apps").joinpath("code_index.json").read_text("utf-8"))["sets"]
-    wanted = "+".join(name for name in VIEWS if name in views)
-    if wanted not in sets:
-        raise BadFeatures(f"no weights were learned for {wanted}; there are some for {', '.join(sets)}")
-    return {name: FusedView(**view) for name, view in sets[wanted].items()}
+    name = "+".join(view for view in VIEWS if view in views)
+    if name not in sets:
+        raise BadFeatures(f"no weights were learned for {name}; there are some for {', '.join(sets)}")
+    return Fusion(**sets[name])
 
 
 class Embedder:
@@ -81,7 +104,9 @@ class Embedder:
     Args:
         encoder: A sentence encoder by hub id or folder; None leaves the view ``code`` out.
         geometry: The model whose margins are the view ``geometry``; None leaves it out.
-        summarizer: Writes the sentences that the view ``summary`` is of; None leaves it out.
+        write: The answer to a prompt, such as ``generate.summaries.local_writer`` returns; it writes the
+            sentences of the view ``summary``. None leaves it out.
+        summary_model: What the index says of the model that writes; an index of another is not continued.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
 
     Raises:
@@ -93,20 +118,21 @@ class Embedder:
         self,
         encoder: str | PathLike[str] | None,
         geometry: str | PathLike[str] | None = None,
-        summarizer: Summarizer | None = None,
+        write: Callable[[str], str] | None = None,
+        summary_model: str | None = None,
         device: str | None = None,
     ):
-        if summarizer is not None and encoder is None:
+        if write is not None and encoder is None:
             raise BadFeatures("summaries are compared by the encoder; name one")
-        asked = {"code": encoder, "summary": summarizer, "geometry": geometry}
-        load_weights({*SPARSE, *(view for view, value in asked.items() if value is not None)})
+        requested = {"code": encoder, "summary": write, "geometry": geometry}
+        load_fusion({*SPARSE, *(view for view, value in requested.items() if value is not None)})
         self.encoder = None if encoder is None else _load_encoder(encoder, device)
         self.reader = None if geometry is None else _geometry_reader(geometry, device)
-        self.summarizer = summarizer
+        self.write = write
+        self.summary_model = summary_model
 
-    @property
-    def request(self) -> dict[str, Any]:  # Any: plain JSON values
-        """What decides the vectors of a function."""
+    def provenance(self) -> dict[str, Any]:  # Any: plain JSON values
+        """What decides the vectors of a function: the format, and each model with its fingerprint."""
         loaded = {
             "encoder": None if self.encoder is None else self.encoder.loaded,
             "geometry": None if self.reader is None else self.reader.loaded,
@@ -117,21 +143,22 @@ class Embedder:
             else {"name": str(model.name), "fingerprint": model.fingerprint.to_dict()}
             for key, model in loaded.items()
         }
-        return {"format": _FORMAT, **models, "summaries": self.summarizer and self.summarizer.name}
+        return {"format": _FORMAT, **models, "summaries": self.write and self.summary_model}
 
     def embed(
         self, texts: Sequence[str], languages: Sequence[Language]
     ) -> tuple[dict[str, Vectors], list[str]]:
-        """The vectors of each view that is asked for, zero where a model gives none, and the summaries."""
+        """The vectors of each requested view, zero where a model gives none, and the summaries."""
         vectors: dict[str, Vectors] = {
             "words": word_counts(texts),
+            "terms": term_counts(texts),
             "structure": structure_counts(texts, languages),
         }
         summaries = [""] * len(texts)
         if self.encoder is not None:
             vectors["code"] = self.encoder.encode(texts)
-        if self.summarizer is not None and self.encoder is not None:
-            summaries = [*self.summarizer.summarize(texts)]
+        if self.write is not None and self.encoder is not None:
+            summaries = summarize(self.write, texts)
             present = np.array([bool(summary) for summary in summaries])
             vectors["summary"] = self.encoder.encode(summaries) * present[:, None]
         if self.reader is not None:
@@ -147,26 +174,25 @@ class CodeIndex:
         path: The Parquet file.
 
     Raises:
-        BadFeatures: It is no index, or one of another version.
+        BadFeatures: It is no index, one of another version, or one without functions.
     """
 
     def __init__(self, path: str | PathLike[str]):
         import pyarrow.parquet as pq
 
         self.path = Path(path)
-        record = read_provenance(self.path)
-        if record is None or record.get("format") != _FORMAT or "left_out" not in record:
-            raise BadFeatures(f"{path} is no index of functions of this version; write it with code index")
-        self.request = record
-        self.left_out: dict[str, str] = record["left_out"]
-        table = pq.read_table(self.path)
+        self.unchanged = True  # whether index_code had nothing to write
+        self.record = _read_record(self.path)
+        self.left_out: dict[str, str] = self.record["left_out"]
+        with pq.ParquetFile(self.path) as file:  # pq.read_table imports pandas
+            table = file.read()
+        if not len(table):
+            raise BadFeatures(f"{path} has no functions; write it again with code index")
         names = ("path", "name", "language", "line", "last_line", "text", "summary")
-        columns = [table[name].to_pylist() for name in names]
-        self.functions = [IndexedFunction(*values) for values in zip(*columns, strict=True)]
-        self._vectors = _vectors(table)
-        self._fusion = load_weights(self._vectors)
-        self._weights = {name: view.weight for name, view in self._fusion.items()}
-        self._hubness = table["hubness"].to_numpy()
+        self.functions = [IndexedFunction(**row) for row in table.select(names).to_pylist()]
+        self._vectors = read_views(table)
+        self._fusion = load_fusion(self._vectors)
+        self._nearness = read_array(table["nearness"].combine_chunks())
 
     def __len__(self) -> int:
         return len(self.functions)
@@ -177,59 +203,57 @@ class CodeIndex:
         return tuple(self._vectors)
 
     def similar(
-        self, wanted: Sequence[CodeFunction], top: int = 10, device: str | None = None
+        self,
+        texts: Sequence[str],
+        languages: Sequence[Language],
+        top: int = 10,
+        device: str | None = None,
     ) -> list[list[Match]]:
         """The most similar functions of the index, for each function the best first.
 
-        A function that is in the index is looked up, and its own place is left out; only for others models
-        are loaded.
+        A function that is in the index is looked up, and left out of its own answer; only for others models
+        are loaded. The order is that of ``rank_score``.
+
+        Args:
+            texts: Sources of functions.
+            languages: What each is written in.
+            top: Most matches of a function; all there are, if that is fewer. Of equal matches the first in
+                the index comes first.
+            device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
 
         Raises:
             WrongModel: The models of the index have changed.
         """
-        rows = [self._row_of.get((function.language, function.text)) for function in wanted]
-        unknown = [function for function, row in zip(wanted, rows, strict=True) if row is None]
-        fresh = self._embed(unknown, device) if unknown else {}
-        numbers = iter(range(len(unknown)))
-        result = []
-        for function, row in zip(wanted, rows, strict=True):
-            source, at = (fresh, next(numbers)) if row is None else (self._unit, row)
-            one = {name: values[at : at + 1] for name, values in source.items()}
-            by_view = {name: values[0] for name, values in cosines(one, self._unit).items()}
-            score = fused(by_view, self._weights)
-            ranked = score - self._hubness / 2
-            if row is not None:
-                ranked[row] = -np.inf
-            best = np.argsort(-ranked, kind="stable")[: min(top, len(self) - (row is not None))]
-            result.append([self._match(function.text, index, score, by_view) for index in best.tolist()])
-        return result
+        rows = [self._row_of.get(key) for key in zip(languages, texts, strict=True)]
+        known = [query for query, row in enumerate(rows) if row is not None]
+        unknown = [query for query, row in enumerate(rows) if row is None]
+        looked_up = {name: values[[rows[query] for query in known]] for name, values in self._unit.items()}
+        embedded = self._embed(
+            [texts[query] for query in unknown], [languages[query] for query in unknown], device
+        )
+        answers = dict[int, list[Match]]()
+        for queries, vectors in ((known, looked_up), (unknown, embedded)):
+            words = [_words(texts[query], languages[query]) for query in queries]
+            matches = self._matches(words, [rows[query] for query in queries], vectors, top)
+            answers |= zip(queries, matches, strict=True)
+        return [answers[query] for query in range(len(texts))]
 
     def clusters(self, min_size: int = 2) -> list[Cluster]:
-        """Groups of similar functions by HDBSCAN on 1 - score, the most similar first.
+        """Groups of similar functions, the most similar first.
+
+        Hubness is not subtracted, as it is in ``similar``: it ranks the candidates of one query, and the
+        distances here are the same from both sides.
 
         Raises:
             BadFeatures: There are too many functions for a matrix of their distances, or too few.
         """
-        from sklearn.cluster import HDBSCAN
-
         if not 2 <= min_size <= len(self) <= MAX_CLUSTERED:
             raise BadFeatures(
                 f"clusters of at least {min_size} need {max(min_size, 2):,} to {MAX_CLUSTERED:,} functions, "
                 f"and {self.path} has {len(self):,}; index another folder"
             )
-        score = fused(cosines(self._unit, self._unit), self._weights)
-        distance = np.maximum(1 - (score + score.T) / 2, 0).astype(np.float64)
-        np.fill_diagonal(distance, 0)
-        method = HDBSCAN(
-            min_cluster_size=min_size,
-            min_samples=1,
-            metric="precomputed",
-            cluster_selection_method="leaf",
-            copy=False,
-        )
-        labels = method.fit(distance).labels_
-        groups = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
-        result = [self._cluster(group) for group in groups]
+        score = self._fusion.score(cosines(self._unit, self._unit))
+        result = [self._cluster(group) for group in similar_groups(score, min_size)]
         return sorted(result, key=lambda cluster: -cluster.score)
 
     @cached_property
@@ -238,7 +262,7 @@ class CodeIndex:
 
     @cached_property
     def _unit(self) -> dict[str, Vectors]:
-        return self._space.unit(self._vectors, [function.language for function in self.functions])
+        return self._space.unit_vectors(self._vectors, [function.language for function in self.functions])
 
     @cached_property
     def _row_of(self) -> dict[tuple[str, str], int]:
@@ -247,53 +271,84 @@ class CodeIndex:
     @cached_property
     def _frequency(self) -> Counter[str]:
         sample = self.functions[:: max(len(self) // _SAMPLE, 1)]
-        return Counter(word for function in sample for word in _words(function.text))
+        return Counter(word for function in sample for word in _words(function.text, function.language))
 
-    def _embed(self, wanted: Sequence[CodeFunction], device: str | None) -> dict[str, Vectors]:
-        named = {key: self.request[key] and self.request[key]["name"] for key in ("encoder", "geometry")}
-        embedder = Embedder(named["encoder"], named["geometry"], device=device)
-        for key in named:
-            now, then = embedder.request[key], self.request[key]
-            if now and now["fingerprint"] != then["fingerprint"]:
-                raise WrongModel(
-                    f"{now['name']} is another model than {self.path} was made with; index again"
-                )
-        languages = [function.language for function in wanted]
-        vectors, _ = embedder.embed([function.text for function in wanted], languages)
-        return self._space.unit(vectors, languages)
+    def _embed(
+        self, texts: Sequence[str], languages: Sequence[Language], device: str | None
+    ) -> dict[str, Vectors]:
+        """Vectors of length 1 of functions that are not in the index, without their summaries."""
+        if not texts:
+            return {}
+        names = {key: self.record[key] and self.record[key]["name"] for key in ("encoder", "geometry")}
+        embedder = Embedder(names["encoder"], names["geometry"], device=device)
+        provenance = embedder.provenance()
+        for key, name in names.items():
+            if name and provenance[key]["fingerprint"] != self.record[key]["fingerprint"]:
+                raise WrongModel(f"{name} is another model than {self.path} was made with; index again")
+        vectors, _ = embedder.embed(texts, languages)
+        return self._space.unit_vectors(vectors, languages)
 
-    def _match(self, text: str, row: int, score: np.ndarray, by_view: dict[str, np.ndarray]) -> Match:
-        values = {name: float(values[row]) for name, values in by_view.items()}
+    def _matches(
+        self,
+        words_of: Sequence[set[str]],
+        rows: Sequence[int | None],
+        vectors: dict[str, Vectors],
+        top: int,
+    ) -> Iterator[list[Match]]:
+        """The best of the index for each query, without the row that the query itself has."""
+        for start in range(0, len(rows), _QUERIES):
+            block = slice(start, start + _QUERIES)
+            by_view = cosines({name: values[block] for name, values in vectors.items()}, self._unit)
+            score = self._fusion.score(by_view)
+            ranked = less_hubness(score, self._nearness)
+            best = np.argsort(-ranked, axis=1, kind="stable")[:, : top + 1]
+            for query, (words, itself) in enumerate(zip(words_of[block], rows[block], strict=True)):
+                chosen = [row for row in best[query].tolist() if row != itself][:top]
+                yield [
+                    self._match(
+                        words,
+                        row,
+                        float(ranked[query, row]),
+                        float(score[query, row]),
+                        {name: float(values[query, row]) for name, values in by_view.items()},
+                    )
+                    for row in chosen
+                ]
+
+    def _match(
+        self, words: set[str], row: int, rank_score: float, score: float, by_view: dict[str, float]
+    ) -> Match:
+        function = self.functions[row]
         return Match(
-            self.functions[row],
-            float(score[row]),
-            values,
-            self._reason(values),
-            self._shared([text, self.functions[row].text]),
+            function=function,
+            rank_score=rank_score,
+            score=score,
+            cosines=by_view,
+            reason=self._reason(by_view),
+            shared=self._shared([words, _words(function.text, function.language)]),
         )
 
-    def _cluster(self, rows: np.ndarray) -> Cluster:
+    def _cluster(self, rows: Int[np.ndarray, " member"]) -> Cluster:
         unit = {name: values[rows] for name, values in self._unit.items()}
         pairs = np.triu_indices(len(rows), 1)
-        means = {name: float(values[pairs].mean()) for name, values in cosines(unit, unit).items()}
+        means = {name: values[pairs].mean() for name, values in cosines(unit, unit).items()}
         members = tuple(self.functions[row] for row in rows.tolist())
         return Cluster(
-            members,
-            float(fused({name: np.array(value) for name, value in means.items()}, self._weights)),
-            self._reason(means),
-            self._shared([function.text for function in members]),
+            functions=members,
+            score=float(self._fusion.score(means)),
+            reason=self._reason(means),
+            shared=self._shared([_words(function.text, function.language) for function in members]),
         )
 
-    def _reason(self, values: dict[str, float]) -> str:
-        """The view whose weighted cosine is furthest above that of functions that do not match."""
-        return max(
-            values,
-            key=lambda name: self._weights[name] * (values[name] - self._fusion[name].baseline),
-        )
+    def _reason(self, by_view: dict[str, float]) -> str:
+        """``structure`` where it is the same, else the view that contributes most."""
+        if by_view["structure"] >= _SAME_STRUCTURE:
+            return "structure"
+        return self._fusion.reason(by_view)
 
-    def _shared(self, texts: Sequence[str], most: int = 6) -> tuple[str, ...]:
-        words = set.intersection(*map(_words, texts))
-        return tuple(sorted(words, key=lambda word: (self._frequency[word], word))[:most])
+    def _shared(self, words_of: Sequence[set[str]]) -> tuple[str, ...]:
+        words = set.intersection(*words_of)
+        return tuple(sorted(words, key=lambda word: (self._frequency[word], word))[:_MOST_SHARED])
 
 
 def index_code(
@@ -325,30 +380,46 @@ def index_code(
         OutputExists: It exists and is no index of the same code and models.
     """
     path = Path(output)
-    found, left_out = find_functions(folder, languages)
-    if not found:
+    indexed, left_out = find_functions(folder, languages)
+    if not indexed:
         raise BadCode(
             f"no function below {folder} can be read ({len(left_out)} files left out); name another"
         )
-    digest = hashlib.sha256(json.dumps([asdict(function) for function in found]).encode())
+    digest = hashlib.sha256(json.dumps([asdict(function) for function in indexed]).encode())
     request = {
         "splinelens": __version__,
-        **embedder.request,
-        "functions": len(found),
+        **embedder.provenance(),
+        "functions": len(indexed),
         "data_hash": digest.hexdigest(),
     }
     record = request | {"folder": str(Path(folder).absolute()), "left_out": left_out}
-    if read_provenance(path) != record:
+    earlier = read_provenance(path)
+    if earlier != record:
+        changed = earlier and "left_out" in earlier and earlier.get("data_hash") != record["data_hash"]
+        if changed and not overwrite:
+            raise OutputExists(
+                f"cannot write {path}: the functions changed since it was written; --overwrite (in Python "
+                "overwrite=True) computes them again"
+            )
         check_output(path, overwrite=overwrite)
         with RowStore.beside(path, request) as store:
             report = progress or (lambda done, total: None)
-            report(store.rows, len(found))
-            for rows in checkpoints(_chunks(found, store.rows, embedder), 1):
+            report(store.rows, len(indexed))
+            for rows in checkpoints(_chunks(indexed, store.rows, embedder), 1):
                 store.append(rows[0])
-                report(store.rows, len(found))
+                report(store.rows, len(indexed))
             with store.finish(path, overwrite=overwrite) as temporary:
                 _write(store.read(), record, temporary)
-    return CodeIndex(path)
+    index = CodeIndex(path)
+    index.unchanged = earlier == record
+    return index
+
+
+def unfinished(output: Path) -> tuple[int, int] | None:
+    """Functions that a stopped ``index_code`` has stored, and all; None if nothing is stored."""
+    request = read_request(parts_folder(output))
+    total = request.get("functions") if request else None
+    return (rows_kept(output), total) if isinstance(total, int) else None
 
 
 def find_functions(
@@ -359,7 +430,7 @@ def find_functions(
     Raises:
         BadCode: There is no such folder.
     """
-    found, left_out = list[IndexedFunction](), dict[str, str]()
+    indexed, left_out = list[IndexedFunction](), dict[str, str]()
     for file in project_files(Path(folder), tuple(languages)):
         try:
             if file.unread:
@@ -373,17 +444,17 @@ def find_functions(
                 place = f"{storable(file.path)}:{function.line} {function.name}"
                 left_out[place] = f"{len(function.text):,} characters, more than {MAX_CHARACTERS:,}"
                 continue
-            found.append(
+            indexed.append(
                 IndexedFunction(
-                    storable(file.path),
-                    function.name,
-                    function.language,
-                    function.line,
-                    function.last_line,
-                    function.text,
+                    path=storable(file.path),
+                    name=function.name,
+                    language=function.language,
+                    line=function.line,
+                    last_line=function.last_line,
+                    text=function.text,
                 )
             )
-    return found, left_out
+    return indexed, left_out
 
 
 def named_functions(path: str | PathLike[str], name: str | None = None) -> list[CodeFunction]:
@@ -396,10 +467,10 @@ def named_functions(path: str | PathLike[str], name: str | None = None) -> list[
     language = language_of(path)
     if language is None:
         raise BadCode(f"{path} is of no language that is read: {', '.join(LANGUAGES)}; see its suffix")
-    found = functions(read_source(path), language)
-    chosen = [function for function in found if name in (None, function.name)]
+    defined = functions(read_source(path), language)
+    chosen = [function for function in defined if name in (None, function.name)]
     if not chosen:
-        names = ", ".join(function.name for function in found[:10])
+        names = ", ".join(function.name for function in defined[:10])
         raise BadCode(f"{path} has no function{f' {name}; it has {names}' if name else ''}; name another")
     return chosen
 
@@ -407,7 +478,13 @@ def named_functions(path: str | PathLike[str], name: str | None = None) -> list[
 def _load_encoder(encoder: str | PathLike[str], device: str | None) -> "SentenceEncoder":
     from splinelens.features.sentence_encoder import SentenceEncoder
 
-    return SentenceEncoder(encoder, device=device)
+    try:
+        return SentenceEncoder(encoder, device=device)
+    except BadModel as error:
+        reason = str(error).removesuffix(", or name a folder or a .gguf file")
+        raise type(error)(
+            f"{reason}; code index --encoder FOLDER names one that is here, --encoder none leaves it out"
+        ) from error
 
 
 def _geometry_reader(model: str | PathLike[str], device: str | None) -> "TextReader":
@@ -425,53 +502,44 @@ def _geometry_reader(model: str | PathLike[str], device: str | None) -> "TextRea
     return load_reader(plan, compile_once=True, device=device)
 
 
-def _chunks(found: Sequence[IndexedFunction], done: int, embedder: Embedder) -> "Iterator[pa.Table]":
-    """Tables of the next functions after those that are done."""
-    for start in range(done, len(found), _CHUNK):
-        part = found[start : start + _CHUNK]
-        vectors, summaries = embedder.embed(
-            [function.text for function in part], [function.language for function in part]
+def _read_record(path: Path) -> dict[str, Any]:  # Any: plain JSON values
+    """What an index says of itself.
+
+    Raises:
+        BadFeatures: The file is no index, or one of another version.
+    """
+    record = read_provenance(path)
+    if record is None and (progress := unfinished(path)):
+        done, total = progress
+        raise BadFeatures(
+            f"{path} is unfinished: {done:,} of {total:,} functions; run the same "
+            f"code index ... -o {path} again, which continues"
         )
-        yield _table(part, vectors, summaries)
+    if record is None or "left_out" not in record or "format" not in record:
+        raise BadFeatures(f"{path} is no index of functions; write one with code index")
+    if record["format"] != _FORMAT:
+        raise BadFeatures(
+            f"{path} is an index of format {record['format']}, by splinelens {record['splinelens']}; this "
+            f"version reads format {_FORMAT}: write it again with code index"
+        )
+    return record
 
 
-def _table(
-    part: Sequence[IndexedFunction], vectors: dict[str, Vectors], summaries: Sequence[str]
-) -> "pa.Table":
+def _chunks(indexed: Sequence[IndexedFunction], done: int, embedder: Embedder) -> "Iterator[pa.Table]":
+    """Tables of the next functions after those that are done."""
     import pyarrow as pa
 
-    columns: dict[str, Any] = {  # Any: arrays and lists
-        name: [getattr(function, name) for function in part]
-        for name in ("path", "name", "language", "line", "last_line", "text")
-    }
-    columns["summary"] = pa.array(summaries, pa.string())
-    for name, values in vectors.items():
-        if name in SPARSE:
-            offsets = pa.array(values.indptr.astype(np.int32))
-            columns[f"{name}_column"] = pa.ListArray.from_arrays(offsets, values.indices.astype(np.int32))
-            columns[f"{name}_count"] = pa.ListArray.from_arrays(offsets, values.data.astype(np.float32))
-        else:
-            flat = pa.array(np.ascontiguousarray(values, np.float16).ravel())
-            columns[f"{name}_vector"] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    return pa.table(columns)
-
-
-def _vectors(table: "pa.Table") -> dict[str, Vectors]:
-    """The vectors of the views that a table has."""
-    from scipy.sparse import csr_array
-
-    vectors: dict[str, Vectors] = {}
-    for name in VIEWS:
-        if name in SPARSE:
-            columns, counts = (table[f"{name}_{part}"].combine_chunks() for part in ("column", "count"))
-            lengths = np.diff(columns.offsets.to_numpy())
-            pointers = np.concatenate([[0], np.cumsum(lengths)])
-            cells = (counts.flatten().to_numpy(), columns.flatten().to_numpy(), pointers)
-            vectors[name] = csr_array(cells, shape=(len(table), HASHED))
-        elif f"{name}_vector" in table.column_names:
-            column = table[f"{name}_vector"].combine_chunks()
-            vectors[name] = column.flatten().to_numpy().reshape(len(table), -1)
-    return vectors
+    for start in range(done, len(indexed), _CHUNK):
+        chunk = indexed[start : start + _CHUNK]
+        vectors, summaries = embedder.embed(
+            [function.text for function in chunk], [function.language for function in chunk]
+        )
+        columns = {
+            name: pa.array([getattr(function, name) for function in chunk])
+            for name in ("path", "name", "language", "line", "last_line", "text")
+        }
+        columns["summary"] = pa.array(summaries, pa.string())
+        yield pa.table(columns | view_columns(vectors))
 
 
 def _write(table: "pa.Table", record: dict[str, Any], path: Path) -> None:  # Any: plain JSON values
@@ -479,13 +547,13 @@ def _write(table: "pa.Table", record: dict[str, Any], path: Path) -> None:  # An
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    vectors, languages = _vectors(table), table["language"].to_pylist()
-    unit = CodeSpace(vectors, languages).unit(vectors, languages)
-    weights = {name: view.weight for name, view in load_weights(unit).items()}
-    table = table.append_column("hubness", pa.array(hubness(unit, weights)))
+    vectors, languages = read_views(table), table["language"].to_pylist()
+    unit = CodeSpace(vectors, languages).unit_vectors(vectors, languages)
+    table = table.append_column("nearness", pa.array(nearness(unit, load_fusion(unit).score)))
     table = table.replace_schema_metadata({"splinelens": json.dumps(record)})
     pq.write_table(table, path, compression="zstd")
 
 
-def _words(text: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(text)}
+def _words(text: str, language: Language) -> set[str]:
+    """The words of a function, without single letters and the keywords of its language."""
+    return {term for term in terms(text) if len(term) > 1 and term.isalpha()} - _KEYWORDS[language]

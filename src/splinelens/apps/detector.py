@@ -846,9 +846,9 @@ class Detector:
         located = source >= 0  # else no token is routed to the neuron's expert
         tokens = np.bincount(source[located], weights=parts[located], minlength=len(features.offsets))
         rest = parts[~located].sum()
-        if features.learned is not None:  # the mean of what its tokens give is what a mean gives
-            start, stop = self._direction_mean()
-            each = head.columns(start, stop).contributions(features.learned, label).sum(axis=1)
+        if means := self._direction_mean():  # the mean of what its tokens give is what a mean gives
+            assert features.learned is not None  # means are not compiled
+            each = head.columns(*means).contributions(features.learned, label).sum(axis=1)
             each *= calibration.slope / len(each)
             tokens, rest = tokens + each, rest - each.sum()
         spans: list[Span] = []
@@ -861,14 +861,14 @@ class Detector:
         constant = calibration.logit(bias, np.array([features.tokens]))[0] + rest
         return tuple(spans), float(constant)
 
-    def _direction_mean(self) -> tuple[int, int]:
-        """Where the columns of the mean of learned margins begin and end."""
+    def _direction_mean(self) -> tuple[int, int] | None:
+        """Where the columns of the mean of learned margins begin and end; None if it reads none."""
         start = 0
         for name, size in self.artifact.columns:
             if name == "direction_mean":
                 return start, start + size
             start += size
-        raise IndexError("the detector reads no mean of learned margins")
+        return None
 
 
 @dataclass(frozen=True)

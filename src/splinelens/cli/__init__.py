@@ -23,6 +23,7 @@ from splinelens.cli import (
     detectors,
     distill,
     evaluate,
+    explain,
     export,
     extract,
     generate,
@@ -114,6 +115,7 @@ _add(app, "score", score.score)
 _add(app, "extract", extract.extract)
 _add(app, "train", train.train)
 _add(app, "evaluate", evaluate.evaluate)
+_add(app, "explain", explain.explain)
 _add(app, "adapt", adapt.adapt)
 _add(app, "calibrate", calibrate.calibrate)
 _add(app, "distill", distill.distill)

@@ -3,14 +3,13 @@
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import OURS, require_stdout
+from splinelens.cli.exits import OURS, STOPPED, exit_with, require_stdout
 from splinelens.cli.progress import trial_bar
 
 IndexFile = Annotated[Path, typer.Option("--index", "-i", metavar="PARQUET", help="What code index wrote.")]
@@ -77,49 +76,46 @@ def check(
         raise typer.BadParameter("give --sarif or --json", param_hint="--sarif")
     if "-" in files and len(files) > 1:
         raise typer.BadParameter("- stands alone", param_hint="FILE")
+    if "" in files:
+        raise typer.BadParameter("an empty path names no file", param_hint="FILE")
+    if prevalence is not None and not wrong:
+        raise typer.BadParameter("it changes --likely-wrong, which is missing", param_hint="--prevalence")
     if wrong and (sarif or files == ["-"]):
         raise typer.BadParameter("it needs files, and no SARIF", param_hint="--likely-wrong")
     require_stdout("")
 
-    from splinelens.apps.code import added_lines, check_diff, check_files, check_source, likely_wrong
-    from splinelens.report.code import file_lines, file_record, function_line
+    from splinelens.apps.code import check_files, check_stdin, read_surroundings
+    from splinelens.detect.code_head import CodeHead
+    from splinelens.report.code import file_lines, file_record
     from splinelens.report.code import sarif as sarif_log
-    from splinelens.texts.code import decode_source
 
+    around = read_surroundings(context, project)
     if files == ["-"]:
-        source = decode_source(sys.stdin.buffer.read(), "standard input")
-        if added_lines(source):
-            if context is not None:
-                raise typer.BadParameter("a diff names its files; leave it out", param_hint="--context")
-            reports = list(check_diff(source, project or "."))
-        else:
-            reports = [check_source(source, context, project)]
+        reports = check_stdin(sys.stdin.buffer.read(), around, project)
     else:
-        reports = list(check_files(files, context, project))
-    scores = list(likely_wrong(files, context, project, prevalence)) if wrong else []
-    for file in [] if sarif else reports:
-        of_file = [score for score in scores if score.path == file.path]
-        if as_json:
-            functions = {"functions": [asdict(score) for score in of_file]} if wrong else {}
-            lines = [json.dumps(file_record(file) | functions, ensure_ascii=False)]
-        else:
-            lines = [*file_lines(file), *map(function_line, of_file)]
-        print("\n".join(lines), end="\n" if lines else "")
+        head = CodeHead.load() if wrong else None
+        if head is not None and prevalence is None:
+            share = f"{100 * head.record['share']:.0f} %"
+            typer.echo(f"of functions of which {share} are wrong; give --prevalence for yours", err=True)
+        reports = list(check_files(files, around, head=head, prevalence=prevalence))
     if sarif:
-        print(json.dumps(sarif_log(reports), ensure_ascii=False, indent=2))
+        print(json.dumps(sarif_log(reports, project or ""), ensure_ascii=False, indent=2))
+    for file in [] if sarif else reports:
+        lines = [json.dumps(file_record(file), ensure_ascii=False)] if as_json else file_lines(file)
+        print("\n".join(lines), end="\n" if lines else "")
     if not (sarif or as_json):
-        verdicts = [file.report.verdict for file in reports]
-        counts = ", ".join(f"{name} {verdicts.count(name)}" for name in ("pass", "fail", "undetermined"))
-        typer.echo(counts, err=True)
-    if any(file.unread or file.report.verdict == "fail" for file in reports):
+        verdicts = [file.verdict for file in reports]
+        counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("pass", "fail", "undetermined"))
+        typer.echo(f"verdicts: {counts}", err=True)
+    if any(file.fails for file in reports):
         raise typer.Exit(OURS)
 
 
 def index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the source files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PARQUET", help="The index.")] = Path(
-        "code.parquet"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PARQUET", help="The index.")
+    ] = options.CODE_INDEX,
     overwrite: options.Overwrite = False,
     encoder: Annotated[
         str | None,
@@ -128,11 +124,14 @@ def index(
             metavar="NAME",
             help="A sentence-transformers model by hub id or folder; none leaves it out.",
         ),
-    ] = "sentence-transformers/all-MiniLM-L6-v2",
+    ] = options.SENTENCE_ENCODER,
     geometry: Annotated[
         str | None,
         typer.Option(
-            "--geometry", metavar="NAME", help="Also read the geometry of a model, such as smollm2-135m."
+            "--geometry",
+            metavar="NAME",
+            help="Also read the geometry of a model, such as smollm2-135m. Its cosines are reported; its "
+            "weight is 0, since nothing was gained by it.",
         ),
     ] = None,
     summaries: Annotated[
@@ -172,36 +171,47 @@ def index(
         raise typer.BadParameter("name the model there with --summaries", param_hint="--url")
     require_stdout("")
 
-    from splinelens.apps.code_index import Embedder, index_code
-    from splinelens.generate.summaries import ChatSummarizer, LocalSummarizer
+    from splinelens.apps.code_index import Embedder, index_code, unfinished
+    from splinelens.generate.summaries import chat_writer, local_writer
 
-    summarizer: ChatSummarizer | LocalSummarizer | None = None
+    write, summary_model = None, summaries
     if summaries is not None and url is not None:
-        summarizer = ChatSummarizer(url, summaries, key=os.environ.get("OPENAI_API_KEY"))
+        write = chat_writer(url, summaries, key=os.environ.get("OPENAI_API_KEY"))
+        summary_model = f"{summaries} at {url}"
     elif summaries is not None:
-        summarizer = LocalSummarizer(summaries, device)
-    embedder = Embedder(None if encoder == "none" else encoder, geometry, summarizer, device)
-    with trial_bar(not quiet, "functions") as progress:
-        made = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+        write = local_writer(summaries, device)
+    embedder = Embedder(None if encoder == "none" else encoder, geometry, write, summary_model, device)
+    try:
+        with trial_bar(not quiet, "functions") as progress:
+            code_index = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+    except KeyboardInterrupt as stop:
+        done, total = unfinished(output) or (0, None)
+        count = (
+            "before the first rows were kept" if total is None else f"after {done:,} of {total:,} functions"
+        )
+        raise exit_with(f"Stopped {count}; the same command continues.", STOPPED) from stop
     record = {
-        "functions": len(made),
-        "views": list(made.views),
-        "left_out": made.left_out,
+        "functions": len(code_index),
+        "views": list(code_index.views),
+        "left_out": code_index.left_out,
         "output": str(output),
     }
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
         return
     show = options.stderr_printer(quiet)
-    for place, reason in made.left_out.items():
-        show(f"left out {place}: {reason}")
-    print(f"{len(made):,} functions by {', '.join(made.views)}; {len(made.left_out):,} places left out")
-    print(f"wrote {output}")
+    for location, reason in code_index.left_out.items():
+        show(f"left out {location}: {reason}")
+    print(
+        f"{len(code_index):,} functions by {', '.join(code_index.views)}; "
+        f"{len(code_index.left_out):,} places left out"
+    )
+    print(f"unchanged: {output}" if code_index.unchanged else f"wrote {output}")
 
 
 def similar(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A source file.")],
-    index: IndexFile = Path("code.parquet"),
+    index: IndexFile = options.CODE_INDEX,
     function: Annotated[
         str | None,
         typer.Option("--function", metavar="NAME", help="Only this function, such as Stack.push."),
@@ -212,12 +222,14 @@ def similar(
 ) -> None:
     """Find functions of an index that resemble those of a file.
 
-    Each has a score, 1 for equal functions, and the reason that contributes most: shared words, the same
-    structure, near in the encoder, similar summaries or geometry. A function that is itself in the index is
-    looked up without a model.
+    The first number ranks. It is the score less half of how near the function is to all others of the index,
+    so that one that resembles everything is not the answer to every query. The score is a mean of cosines, 1
+    for equal functions, and no probability. The reason is the same structure, or what contributes most:
+    shared words, similar characters, near in the encoder, similar summaries. A function that is
+    itself in the index is looked up without a model.
 
     With --json a line for each function: "function", "line", "similar", a list of "path", "name", "language",
-    "line", "last_line", "summary", "score", "cosines" (by view), "reason", "shared" (words).
+    "line", "last_line", "summary", "rank_score", "score", "cosines" (by view), "reason", "shared" (words).
 
     Examples:
       splinelens code similar new.py --index code.parquet
@@ -228,17 +240,23 @@ def similar(
     from splinelens.apps.code_index import CodeIndex, named_functions
     from splinelens.report.code_index import match_lines
 
-    wanted = named_functions(file, function)
-    for one, matches in zip(wanted, CodeIndex(index).similar(wanted, top, device), strict=True):
+    queries = named_functions(file, function)
+    texts, languages = [query.text for query in queries], [query.language for query in queries]
+    answers = CodeIndex(index).similar(texts, languages, top, device)
+    for query, matches in zip(queries, answers, strict=True):
         if as_json:
-            found = [match.to_dict() for match in matches]
-            print(json.dumps({"function": one.name, "line": one.line, "similar": found}, ensure_ascii=False))
+            record = {
+                "function": query.name,
+                "line": query.line,
+                "similar": [match.to_dict() for match in matches],
+            }
+            print(json.dumps(record, ensure_ascii=False))
         else:
-            print("\n".join(match_lines(f"{file}:{one.line} {one.name}", matches)))
+            print("\n".join(match_lines(f"{file}:{query.line} {query.name}", matches)))
 
 
 def clusters(
-    index: IndexFile = Path("code.parquet"),
+    index: IndexFile = options.CODE_INDEX,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -269,15 +287,17 @@ def clusters(
     from splinelens.apps.code_index import CodeIndex
     from splinelens.report.code_index import cluster_lines
 
-    read = CodeIndex(index)
-    found = read.clusters(min_size)
-    if as_json:
-        for cluster in found:
-            print(json.dumps(cluster.to_dict(), ensure_ascii=False))
-    else:
-        print("\n".join([*cluster_lines(found), f"{len(found):,} clusters of {len(read):,} functions"]))
-    if output is not None:
+    code_index = CodeIndex(index)
+    groups = code_index.clusters(min_size)
+    if output is not None:  # before printing: a reader such as head may close standard output
         from splinelens.files import write_text
         from splinelens.report.code_clusters_page import clusters_html
 
-        write_text(output, clusters_html(found, read.request["folder"], len(read)), overwrite=overwrite)
+        page = clusters_html(groups, code_index.record["folder"], len(code_index))
+        write_text(output, page, overwrite=overwrite)
+    if as_json:
+        for cluster in groups:
+            print(json.dumps(cluster.to_dict(), ensure_ascii=False))
+    else:
+        counts = f"{len(groups):,} clusters of {len(code_index):,} functions"
+        print("\n".join([*cluster_lines(groups), counts]))

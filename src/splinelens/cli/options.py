@@ -18,6 +18,8 @@ from splinelens.texts.formats import check_delimiter
 from splinelens.texts.sources import check_format
 
 MAX_LAYERS = 1000
+CODE_INDEX = Path("code.parquet")
+SENTENCE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 Value = TypeVar("Value")
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 

@@ -64,8 +64,7 @@ class Calibration:
             >>> float(Calibration(1.0, 0.0).shifted(0.5, 0.1).score(np.array([0.0]))[0].round(6))
             0.1
         """
-        added = log(prevalence / (1 - prevalence)) - log(share / (1 - share))
-        return replace(self, intercept=self.intercept + added, share=prevalence)
+        return replace(self, intercept=self.intercept + prior_shift(share, prevalence), share=prevalence)
 
 
 def offsets_at(knots: Knots, tokens: np.ndarray) -> np.ndarray:
@@ -128,6 +127,20 @@ def length_offsets(
     )
 
 
+def prior_shift(share: float, prevalence: float) -> float:
+    """What to add to a logit that assumes a ``share`` of positive rows, so that it assumes a ``prevalence``.
+
+    Args:
+        share: Above 0 and below 1, as the prevalence.
+        prevalence: The share of positive rows where the scores will be used.
+
+    Example:
+        >>> round(prior_shift(0.5, 0.1), 6)  # log(1 / 9)
+        -2.197225
+    """
+    return log(prevalence / (1 - prevalence)) - log(share / (1 - share))
+
+
 def shifted_score(score: float, share: float, prevalence: float) -> float:
     """A score after prior shift: its odds times ``(prevalence / (1 - prevalence)) / (share / (1 - share))``.
 
@@ -142,7 +155,7 @@ def shifted_score(score: float, share: float, prevalence: float) -> float:
 
 
 def require_prevalence(prevalence: float) -> float:
-    """Validate a share of positive texts.
+    """Validate a share of positive rows.
 
     Raises:
         BadDetector: Not a number between 0 and 1, or one in a billion of either; nearer to them scores and
@@ -151,9 +164,7 @@ def require_prevalence(prevalence: float) -> float:
     if (
         not isinstance(prevalence, int | float | np.number) or not 0 < prevalence < 1
     ):  # also nan, True and False
-        raise BadDetector(
-            f"prevalence {prevalence!r} is no share of positive texts; give one between 0 and 1, such as 0.02"
-        )
+        raise BadDetector(f"prevalence {prevalence!r} is no share; give one between 0 and 1, such as 0.02")
     if not 1e-9 <= prevalence <= 1 - 1e-9:
         raise BadDetector(f"prevalence {prevalence!r} is too near to 0 or 1; give at least 1e-9 of either")
     return float(prevalence)

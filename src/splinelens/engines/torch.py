@@ -91,7 +91,7 @@ class TextStats:
         margins: For each layer the margins, (row, neuron).
         hidden: For each layer the residual stream, (row, width).
         learned: Learned margins, (row, direction).
-        learned_tokens: Learned margins of every token, padding included; only if their mean is located.
+        learned_tokens: Learned margins of every token, padding included; only if they are located.
     """
 
     sign: Running | None = None
@@ -228,7 +228,7 @@ class TorchEngine:
         Args:
             batch: The batch.
             locate: Also keep the column of the batch that each margin comes from, and the learned margins of
-                every token if their mean is pooled.
+                every token.
 
         Returns:
             Statistics on the host, one row for each row of the batch.
@@ -679,7 +679,7 @@ class _Reducer:
             else Running.reduce(
                 self.learned, mask, self.request.learned, locate=self.locate, unmasked=self.common
             ),
-            learned_tokens=self.learned if self.locate and "mean" in self.request.learned else None,
+            learned_tokens=self.learned if self.locate else None,
         )
 
     def token_stats(self) -> TokenStats:

@@ -91,8 +91,8 @@ class TextFeatures:
             NaN where the text cannot be used.
         source: For max, min and last margins, learned ones too, the token that each entry comes from, else
             -1; None unless located.
-        learned: (token, direction), the learned margins of each token that was read; None unless located and
-            a mean of them is among the columns.
+        learned: (token, direction), the learned margins of each token that was read; None unless located by
+            PyTorch and they are among the columns.
         tokens: Tokens of the whole text; 0 if it could not be tokenized.
         cut: Whether tokens at the end were dropped.
         offsets: Character span (begin, end) of each token that was read.
@@ -316,8 +316,8 @@ class TextReader:
 
         Args:
             texts: The texts; None stands for a missing one.
-            locate: Also say which token each max, min and last margin comes from, and give the learned
-                margins of each token if their mean is read.
+            locate: Also say which token each max, min and last margin comes from, and with PyTorch give the
+                learned margins of each token.
             prefixes: Give one row for every prefix of 1, 2, ... tokens.
             done: The first texts that are left out, as an earlier run has read them. The others are batched
                 as they would be with them, so that they have the same numbers to the last bit; where texts
@@ -484,6 +484,20 @@ class TextReader:
             if isinstance(inputs, str):
                 raise BadFeatures(f"text {batch.windows[0].text} {inputs}; leave it out")
             yield batch, inputs
+
+    def token_stats(
+        self, tokenized: Sequence[TokenizedText]
+    ) -> "Iterator[tuple[TokenBatch, TokenStats | str]]":
+        """The statistics of every token.
+
+        Yields:
+            A batch of windows and the statistics of its tokens, padding included; of a text that cannot be
+            run a batch of one window and the reason.
+
+        Raises:
+            BadFeatures: The reader runs an exported graph, which gives whole texts only.
+        """
+        yield from self._passes(tokenized, self.torch_engine.token_stats, set())
 
     def _rows(
         self,

@@ -4,18 +4,20 @@ A hard critic must pass before a text is used; a soft one ranks the texts that p
 Source of the terms: Kambhampati et al., arXiv:2402.01817.
 """
 
+import ast
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from splinelens.errors import BadCritic, MissingPackage
-from splinelens.texts.code_findings import check
-from splinelens.texts.retrieval import CodeProject
+from splinelens.errors import BadCode, BadCritic, MissingPackage
+from splinelens.texts.code_findings import STANDALONE, Surroundings, check_code
+from splinelens.texts.python_syntax import parse_python
+from splinelens.texts.retrieval import CodeProject, as_comments, retrieve
 
 Verdict = Literal["pass", "fail", "undetermined"]
 
@@ -264,16 +266,18 @@ class CodeCritic:
 
     A text with exactly one fenced block is judged by what stands in it, any other as a whole. Findings of the
     category requirement are doubts and do not fail. Code of which something cannot be resolved, such as a
-    module that is not installed, is ``undetermined``: no pass of a hard critic.
+    module that is not installed, is ``undetermined``: no pass of a hard critic. What an answer imports above
+    its function counts as imported by the file.
 
     Attributes:
-        file: The file that the code is for, with the line ``<PLACEHOLDER>`` where it belongs; None if the
-            code is a file.
-        project: Where a name that is missing may be defined.
+        around: The file that the code is for, and the project where a missing name may be defined.
+        show_code: Whether a message also shows the code of the project that shares most words with the
+            answer, in at most half the length of the prompt.
         name: As in ``Critic``.
         hard: As in ``Critic``.
 
     Raises:
+        BadCritic: ``around`` is no ``Surroundings``, or holds something else than text and a ``CodeProject``.
         MissingPackage: At the first check: pyflakes or jedi is not installed.
 
     Example:
@@ -281,32 +285,61 @@ class CodeCritic:
         "line 2: the name 'hight' is not defined; you may mean height"
     """
 
-    file: str | None = None
-    project: CodeProject | None = None
+    around: Surroundings = STANDALONE
     _: KW_ONLY
+    show_code: bool = False
     name: str = "code"
     hard: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.around, Surroundings):
+            raise BadCritic(
+                f"around={self.around!r:.100}: give Surroundings(context, project), the text of a file and "
+                "CodeProject.read(folder)"
+            )
+        context, project = self.around.context, self.around.project
+        if not isinstance(context, str | None):
+            raise BadCritic(f"context={context!r:.100}: give the text of the file, as read_source returns it")
+        if not isinstance(project, CodeProject | None):
+            raise BadCritic(f"project={project!r:.100}: give CodeProject.read(folder)")
 
     def check(self, text: str, context: str) -> Finding:
         """Check a text; the spans are the lines with findings."""
         start, end = fenced(text)
-        report = check(text[start:end], self.file, self.project)
-        wrong = [finding for finding in report.findings if finding.category != "requirement"]
-        if not wrong:
+        report = check_code(text[start:end], with_imports(self.around, text[start:end]))
+        if not report.failures:
             unknown = "; ".join(report.undetermined[:_SHOWN])
             return Finding("undetermined", message=unknown) if unknown else Finding("pass")
-        messages = [
-            f"line {finding.line}: {finding.message}"
-            + (f"; {finding.suggestion}" if finding.suggestion else "")
-            for finding in wrong[:_SHOWN]
-        ]
-        lines = [match.span() for match in re.finditer(r"[^\n]*(?:\n|$)", text[start:end])]
-        spans = [lines[line - 1] for line in sorted({finding.line for finding in wrong})]
+        shown = report.failures[:_SHOWN]
+        message = ". ".join(f"line {finding.line}: {finding.sentence}" for finding in shown)
+        if self.show_code and self.around.project:
+            similar = retrieve(text[start:end], self.around.project.windows)
+            if comments := as_comments(similar, len(context)):
+                message += f"\nCode of the project with similar words:\n{comments}"
+        lines = [match.span() for match in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n|$)", text[start:end])]
+        spans = [lines[line - 1] for line in sorted({finding.line for finding in report.failures})]
         return Finding(
             "fail",
-            message=". ".join(messages),
+            message=message,
             spans=tuple((start + first, start + last) for first, last in spans),
         )
+
+
+def with_imports(around: Surroundings, code: str) -> Surroundings:
+    r"""The surroundings with the imports of an answer, which belong at the top of the file, not into a class.
+
+    Example:
+        >>> with_imports(Surroundings("x = 1"), "import os\ndef f(): return os.sep").context
+        'x = 1\nimport os'
+    """
+    if around.context is None:
+        return around
+    try:
+        tree = parse_python(code)
+    except BadCode:
+        return around
+    lines = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return replace(around, context="\n".join([around.context, *lines]))
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
 """One sentence that says what a function does, by a local model or behind OpenAI's chat completions.
 
-Source of the prompt: zsLLMCode, arXiv:2409.14644; only the first sentence of an answer is kept.
+Source of the prompt: zsLLMCode, arXiv:2409.14644; only the first sentence of an answer is used.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from os import PathLike
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from splinelens.errors import BadModel, MissingPackage
-from splinelens.generate.sample import Sampling, Writer
-from splinelens.models import LoadedModel
 
 if TYPE_CHECKING:
     import httpx2
+
+    from splinelens.models import LoadedModel
 
 MAX_CHARACTERS = 4000
 """Of a function that the model sees: its beginning says what it does."""
@@ -23,17 +23,25 @@ _MAX_TOKENS = 60
 _SENTENCE = re.compile(r"(.+?[.!?])(?:\s|$)", re.S)
 
 
-class Summarizer(Protocol):
-    """Writes a sentence for each function; ``name`` says which model does."""
+def summarize(write: Callable[[str], str], texts: Sequence[str]) -> list[str]:
+    """A sentence for each function; empty where the model gives none.
 
-    name: str
+    Args:
+        write: The answer to a prompt, such as ``local_writer`` or ``chat_writer`` returns.
+        texts: The sources of the functions.
 
-    def summarize(self, texts: Sequence[str]) -> list[str]:
-        """A sentence for each function; empty where the model gives none."""
+    Example:
+        >>> summarize(lambda prompt: "It adds two numbers. Nothing else.", ["def add(a, b): return a + b"])
+        ['It adds two numbers.']
+    """
+    question = files("splinelens.generate").joinpath("summary.txt").read_text("utf-8").strip()
+    return [first_sentence(write(f"{question}\n\n{text[:MAX_CHARACTERS]}")) for text in texts]
 
 
-class LocalSummarizer:
-    """A model on this machine.
+def local_writer(
+    model: "str | PathLike[str] | LoadedModel", device: str | None = None
+) -> Callable[[str], str]:
+    """Answers of a model on this machine, of at most 60 tokens.
 
     Args:
         model: Name, folder or file of a model, or one that was loaded with ``head=True``.
@@ -42,84 +50,60 @@ class LocalSummarizer:
     Raises:
         BadModel: It cannot be loaded.
     """
+    from splinelens.generate.sample import Sampling, Writer
+    from splinelens.models import LoadedModel
 
-    def __init__(self, model: str | PathLike[str] | LoadedModel, device: str | None = None):
-        self._writer = Writer(model, device=None if isinstance(model, LoadedModel) else device)
-        self.name = str(self._writer.loaded.name)
+    writer = Writer(model, device=None if isinstance(model, LoadedModel) else device)
+    sampling = Sampling(max_tokens=_MAX_TOKENS)
 
-    def summarize(self, texts: Sequence[str]) -> list[str]:
-        """As in ``Summarizer``."""
-        sampling = Sampling(max_tokens=_MAX_TOKENS)
-        prompts = [self._writer.reply_ids(_prompt(text)) for text in texts]
-        replies = []
-        for ids in prompts:
-            pieces = [step.pieces[0] for step in self._writer.steps(ids, sampling)]
-            replies.append(first_sentence("".join(pieces)))
-        return replies
+    def write(prompt: str) -> str:
+        return "".join(step.pieces[0] for step in writer.steps(writer.reply_ids(prompt), sampling))
+
+    return write
 
 
-class ChatSummarizer:
-    """A model behind OpenAI's chat completions; the functions are sent there.
+def chat_writer(
+    url: str,
+    model: str,
+    *,
+    key: str | None = None,
+    timeout_s: float = 60.0,
+    transport: "httpx2.BaseTransport | None" = None,
+) -> Callable[[str], str]:
+    """Answers of a model behind OpenAI's chat completions, which gets the prompts.
+
+    The function that is returned raises BadModel where the server cannot be reached or gives no answer.
 
     Args:
         url: Base URL of its server, such as ``http://127.0.0.1:11434/v1``.
         model: Its name there.
         key: Its bearer token.
-        timeout_s: For each function.
+        timeout_s: For each answer.
         transport: In place of the network.
 
     Raises:
         MissingPackage: ``httpx2`` is not installed.
     """
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        key: str | None = None,
-        timeout_s: float = 60.0,
-        transport: "httpx2.BaseTransport | None" = None,
-    ):
-        try:
-            import httpx2  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise MissingPackage(
-                "summaries of a server need httpx2: pip install 'splinelens[serve]'"
-            ) from error
-        self.name, self._model, self._url = f"{model} at {url}", model, url.rstrip("/")
-        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._timeout_s, self._transport = timeout_s, transport
-
-    def summarize(self, texts: Sequence[str]) -> list[str]:
-        """As in ``Summarizer``.
-
-        Raises:
-            BadModel: The server cannot be reached or gives no answer; rows before it are kept by the index.
-        """
+    try:
         import httpx2
+    except ModuleNotFoundError as error:
+        raise MissingPackage("summaries of a server need httpx2: pip install 'splinelens[serve]'") from error
+    address = f"{url.rstrip('/')}/chat/completions"
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
-        replies = []
-        with httpx2.Client(
-            headers=self._headers, timeout=self._timeout_s, transport=self._transport
-        ) as client:
-            for text in texts:
-                messages = [{"role": "user", "content": _prompt(text)}]
-                body = {
-                    "model": self._model,
-                    "messages": messages,
-                    "temperature": 0,
-                    "max_tokens": _MAX_TOKENS,
-                }
-                try:
-                    reply = client.post(f"{self._url}/chat/completions", json=body).raise_for_status()
-                    answer = str(reply.json()["choices"][0]["message"]["content"])
-                except (httpx2.HTTPError, ValueError, LookupError, TypeError) as error:
-                    raise BadModel(
-                        f"{self.name} gave no summary: {error}; check it and run this again"
-                    ) from error
-                replies.append(first_sentence(answer))
-        return replies
+    def write(prompt: str) -> str:
+        messages = [{"role": "user", "content": prompt}]
+        body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": _MAX_TOKENS}
+        try:
+            with httpx2.Client(headers=headers, timeout=timeout_s, transport=transport) as client:
+                reply = client.post(address, json=body).raise_for_status()
+            return str(reply.json()["choices"][0]["message"]["content"])
+        except (httpx2.HTTPError, ValueError, LookupError, TypeError) as error:
+            raise BadModel(
+                f"{model} at {url} gave no answer: {error}; check it and run this again"
+            ) from error
+
+    return write
 
 
 def first_sentence(answer: str) -> str:
@@ -132,8 +116,3 @@ def first_sentence(answer: str) -> str:
     words = " ".join(answer.split())
     sentence = _SENTENCE.match(words)
     return sentence[1] if sentence else words
-
-
-def _prompt(text: str) -> str:
-    question = files("splinelens.generate").joinpath("summary.txt").read_text("utf-8").strip()
-    return f"{question}\n\n{text[:MAX_CHARACTERS]}"

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BrokenArtifact
 from splinelens.report.adaptation import adaptation_summary, adaptation_table
+from splinelens.report.explain import explained_hyperplanes, explained_lines, explained_words
 from splinelens.report.page import render_markdown
 from splinelens.report.tables import (
     Table,
@@ -58,6 +59,9 @@ def card(artifact: Artifact) -> str:
         offsets=_offset_table(artifact),
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         languages=languages(artifact),
+        explained_lines=explained_lines,
+        explained_words=explained_words,
+        explained_hyperplanes=explained_hyperplanes,
     )
 
 
@@ -205,6 +209,47 @@ class _Exported:
 
 
 @dataclass(frozen=True, config=_RECORD)
+class _ExplainedWord:
+    name: str
+    texts: int
+    mean: _Number
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _ExplainedHyperplane:
+    name: str
+    hyperplane: str
+    raises: bool
+    share: _Number
+    contrast: _Number | None
+    interval: _Bounds | None
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _ExplainedDeletion:
+    texts: int
+    larger: _Number
+    drop: _Number
+    random_drop: _Number
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Explained:
+    label: str
+    source: str
+    texts: int
+    carried: _Number
+    planes: int
+    holding: int
+    stability: _Number | None
+    deletion: _ExplainedDeletion | None
+    false_positives: list[str] | None
+    false_negatives: list[str] | None
+    words: list[_ExplainedWord]
+    hyperplanes: list[_ExplainedHyperplane]
+
+
+@dataclass(frozen=True, config=_RECORD)
 class _Training:
     rows: int
     positives: int | dict[str, int]
@@ -221,6 +266,7 @@ class _Training:
     limits: list[str] = field(default_factory=list)
     adapted: _Adapted | None = None
     exported: _Exported | None = None
+    explained: _Explained | None = None
 
 
 @dataclass(frozen=True, config=_RECORD)

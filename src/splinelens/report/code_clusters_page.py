@@ -1,19 +1,20 @@
 """Clusters of functions as one HTML file that works offline; it shows their sources."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import plotly.graph_objects as go
 
 from splinelens.report.code_index import REASONS, Cluster, IndexedFunction, reason_words
 from splinelens.report.page import render_page
-from splinelens.report.plots import GRAY, SERIES, Figure, figure, plotly_text, rounded
+from splinelens.report.plots import LONG_SERIES, Figure, figure, plotly_text, rounded
 
 MOST_SHOWN = 200
 """Clusters whose sources are in the page."""
 
 _HEIGHT = 300  # pixels
-_COLORS = dict(zip(REASONS, (*SERIES, "#8e5bd0", GRAY), strict=True))
+_COLORS = dict(zip(REASONS, LONG_SERIES, strict=True))
 
 
 def clusters_html(clusters: Sequence[Cluster], folder: str, functions: int) -> str:
@@ -56,9 +57,16 @@ def _scatter(clusters: Sequence[Cluster]) -> Figure:
         mode="markers",
         x=[len(cluster.functions) for cluster in clusters],
         y=rounded(np.array([cluster.score for cluster in clusters])),
-        text=[plotly_text(cluster.functions[0].place) for cluster in clusters],
+        text=[plotly_text(cluster.functions[0].location) for cluster in clusters],
         marker={"color": [_COLORS[cluster.reason] for cluster in clusters], "size": 9, "opacity": 0.8},
         hovertemplate="%{text}<br>%{x} functions, score %{y:.2f}<extra></extra>",
     )
-    x = {"title": {"text": "functions"}, "zeroline": False, "tickformat": "d"}
+    most = max((len(cluster.functions) for cluster in clusters), default=2)
+    x = {"title": {"text": "functions"}, "zeroline": False, "tick0": 0, "dtick": _tick_step(most)}
     return figure([trace], _HEIGHT, x, {"title": {"text": "score"}, "zeroline": False})
+
+
+def _tick_step(most: int) -> int:
+    """The least of 1, 2, 5, 10, ... by which an axis up to this number has at most 8 ticks."""
+    steps = (digit * 10**power for power in count() for digit in (1, 2, 5))
+    return next(step for step in steps if most <= 8 * step)

@@ -9,6 +9,7 @@ from splinelens.texts.plain_text import readable
 
 REASONS = {
     "words": "similar characters",
+    "terms": "similar words",
     "structure": "same structure",
     "code": "near in the encoder",
     "summary": "similar summaries",
@@ -40,9 +41,13 @@ class IndexedFunction:
     summary: str = ""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """``path:line name``."""
         return f"{self.path}:{self.line} {self.name}"
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values, without the source."""
+        return {key: value for key, value in asdict(self).items() if key != "text"}
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,15 @@ class Match:
 
     Attributes:
         function: The function.
+        rank_score: What ranks: the score less half of how near the function is to all others of the index.
         score: Weighted mean of the cosines of all views; 1 for equal functions.
         cosines: The cosine in each view.
-        reason: The view that contributes most: ``words``, ``structure``, ``code``, ``summary``, ``geometry``.
-        shared: Rare words that both have, rarest first.
+        reason: ``structure`` if that is the same, else the view that contributes most: a key of ``REASONS``.
+        shared: Rare words that both have, without keywords of the language, rarest first.
     """
 
     function: IndexedFunction
+    rank_score: float
     score: float
     cosines: dict[str, float]
     reason: str
@@ -65,8 +72,8 @@ class Match:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values, without the source of the function."""
-        place = {key: value for key, value in asdict(self.function).items() if key != "text"}
-        return place | {
+        return self.function.to_dict() | {
+            "rank_score": round(self.rank_score, 4),
             "score": round(self.score, 4),
             "cosines": {name: round(value, 4) for name, value in self.cosines.items()},
             "reason": self.reason,
@@ -92,24 +99,22 @@ class Cluster:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values, without the sources of the functions."""
-        places = [
-            {key: value for key, value in asdict(function).items() if key != "text"}
-            for function in self.functions
-        ]
         return {
             "score": round(self.score, 4),
             "reason": self.reason,
             "shared": list(self.shared),
-            "functions": places,
+            "functions": [function.to_dict() for function in self.functions],
         }
 
 
 def match_lines(name: str, matches: Sequence[Match]) -> list[str]:
-    """A function and those that are similar to it, a line each."""
-    return [readable(name)] + [
-        f"  {match.score:5.2f}  {readable(match.function.place)}  {reason_words(match.reason, match.shared)}"
-        for match in matches
-    ]
+    """A function and those that are similar to it, a line each: what ranks, the score, place and reason."""
+    lines = [readable(name)]
+    for match in matches:
+        reason = reason_words(match.reason, match.shared)
+        place = readable(match.function.location)
+        lines.append(f"  {match.rank_score:5.2f}  score {match.score:.2f}  {place}  {reason}")
+    return lines
 
 
 def cluster_lines(clusters: Sequence[Cluster]) -> list[str]:
@@ -120,7 +125,7 @@ def cluster_lines(clusters: Sequence[Cluster]) -> list[str]:
             f"{cluster.score:.2f}  {len(cluster.functions)} functions  "
             f"{reason_words(cluster.reason, cluster.shared)}"
         )
-        lines += [f"      {readable(function.place)}" for function in cluster.functions]
+        lines += [f"      {readable(function.location)}" for function in cluster.functions]
     return lines
 
 
@@ -131,4 +136,5 @@ def reason_words(reason: str, shared: Sequence[str]) -> str:
         >>> reason_words("words", ("median", "sorted"))
         'shared words: median, sorted'
     """
-    return f"shared words: {', '.join(shared)}" if reason == "words" and shared else REASONS[reason]
+    lexical = reason in ("words", "terms") and shared
+    return f"shared words: {', '.join(shared)}" if lexical else REASONS[reason]

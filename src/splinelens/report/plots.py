@@ -17,6 +17,7 @@ Figure = dict[str, Any]  # Any: JSON values, plotly's form of a figure
 
 SERIES = ("#2f7ed8", "#e0662a", "#1f9e6e")
 GRAY = "#8a8f98"
+LONG_SERIES = (*SERIES, "#b58900", "#8e5bd0", GRAY)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from splinelens.geometry.settings import Rule
 from splinelens.report.page import render_page
-from splinelens.report.plots import GRAY, SERIES, Figure, Scale, category_axis, figure, plotly_text, rounded
+from splinelens.report.plots import LONG_SERIES, Figure, Scale, category_axis, figure, plotly_text, rounded
 from splinelens.report.pruning import (
     PrunePlan,
     left_out_lines,
@@ -17,7 +17,7 @@ from splinelens.report.pruning import (
 )
 from splinelens.report.tables import Table
 
-_COLORS = dict(zip(get_args(Rule), (*SERIES, "#b58900", "#8e5bd0", GRAY), strict=True))
+_COLORS = dict(zip(get_args(Rule), LONG_SERIES, strict=True))
 _HEIGHT, _ROW = 320, 24  # pixels
 
 

@@ -5,7 +5,7 @@ space. Tokens, words and sentences therefore have the same sum.
 """
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from math import fsum
@@ -47,6 +47,25 @@ def words(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
         [(0, 3, 0.5), (4, 9, 2.75)]
     """
     return _gathered(text, spans, _word_bounds(text, spans))
+
+
+def word_of_token(text: str, offsets: Sequence[Bounds], whole: Sequence[Span]) -> list[int]:
+    """The index of the word that each token counts in, as in ``words``; the last one takes what is left.
+
+    Args:
+        text: The text.
+        offsets: Character span of each token.
+        whole: What ``words`` gives for these tokens.
+
+    Example:
+        >>> offsets = [(0, 3), (3, 5), (5, 8), (8, 9)]
+        >>> word_of_token("you fool!", offsets, words("you fool!", [Span(*one, 0.0) for one in offsets]))
+        [0, 1, 1, 1]
+    """
+    ends = [word.end for word in whole]
+    anchors = [(begin, _anchor(text, Span(begin, end, 0.0))) for begin, end in offsets]
+    places = [bisect_right(ends, begin if anchor is None else anchor) for begin, anchor in anchors]
+    return [min(place, len(whole) - 1) for place in places]
 
 
 def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:

@@ -1,4 +1,4 @@
-"""Functions of source files: spans, parameters and docstrings, and masks of their names.
+"""Functions of source files, and masks of their names.
 
 Python is parsed with ``ast``, other languages with tree-sitter; nothing is imported or run. Masks say how
 much of a similarity of code is a similarity of names.
@@ -9,22 +9,26 @@ import io
 import os
 import re
 import tokenize
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from splinelens.errors import BadCode, MissingPackage
+from splinelens.texts.python_syntax import parse_python
 
 if TYPE_CHECKING:
     from tree_sitter import Language as Grammar
     from tree_sitter import Node
 
 Language = Literal["python", "java", "javascript"]
+"""Languages whose functions are read."""
+
 Masking = Literal["as is", "names", "identifiers"]
+"""What ``mask`` replaces: nothing, the names of functions that the text defines, or all identifiers."""
 
 MAX_BYTES = 4_000_000
 """A larger file is data, or was generated."""
@@ -72,12 +76,6 @@ _IDENTIFIERS: dict[Language, str] = {
     """,
 }
 _CLASSES = {"class_declaration", "class", "interface_declaration", "enum_declaration", "record_declaration"}
-_WRAPPERS = {
-    "lexical_declaration",
-    "variable_declaration",
-    "expression_statement",
-    "export_statement",
-}
 
 
 @dataclass(frozen=True)
@@ -88,23 +86,22 @@ class CodeFunction:
         name: With the classes around it: ``Stack.push``.
         language: What it is written in.
         start: First character in the source, without decorators.
-        end: The character after the last.
         line: First line, from 1.
         last_line: Last line.
-        text: The source between ``start`` and ``end``.
-        parameters: Names, ``self`` included, without stars and defaults.
-        docstring: The docstring, or the ``/** */`` comment before the function; empty if there is none.
+        text: Its source.
     """
 
     name: str
     language: Language
     start: int
-    end: int
     line: int
     last_line: int
     text: str = field(repr=False)
-    parameters: tuple[str, ...]
-    docstring: str
+
+    @property
+    def end(self) -> int:
+        """The character after its last."""
+        return self.start + len(self.text)
 
 
 @dataclass(frozen=True)
@@ -240,7 +237,7 @@ def project_files(folder: str | Path, languages: tuple[Language, ...] = ("python
     """Each source file below a folder, sorted, with the reason where it was not read.
 
     Hidden folders, virtual environments, ``__pycache__``, ``node_modules`` and ``site-packages`` are skipped.
-    Symbolic links are not followed, so that no loop has no end.
+    Symbolic links are not followed: they may lead in a circle.
 
     Raises:
         BadCode: There is no such folder.
@@ -271,50 +268,22 @@ def project_files(folder: str | Path, languages: tuple[Language, ...] = ("python
             yield SourceFile(shown, language, text, unread)
 
 
-def parse_python(source: str) -> ast.Module:
-    """The syntax tree of a Python source, without the warnings of its compilation.
-
-    Raises:
-        BadCode: It does not parse; the cause has line and column.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in a string is no business of ours
-            return ast.parse(source)
-    except SyntaxError as error:
-        raise BadCode(f"line {error.lineno or 1} does not parse: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # NUL, surrogates; nested too deeply
-        raise BadCode(f"the source does not parse: {error or 'nested too deeply'}") from error
-
-
 def _python_functions(source: str) -> list[CodeFunction]:
-    tree = parse_python(source)
-    lines = _LINE.findall(source)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-
-    def position(line: int, column: int) -> int:
-        text = lines[line - 1]
-        return starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
-
-    result, stack = list[CodeFunction](), [(node, "") for node in reversed(tree.body)]
+    result, position = list[CodeFunction](), _positions(source)
+    stack = [(node, "") for node in reversed(parse_python(source).body)]
     while stack:
         node, prefix = stack.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            last_line = node.end_lineno or node.lineno
             start = position(node.lineno, node.col_offset)
-            end = position(node.end_lineno or node.lineno, node.end_col_offset or 0)
             result.append(
                 CodeFunction(
-                    prefix + node.name,
-                    "python",
-                    start,
-                    end,
-                    node.lineno,
-                    node.end_lineno or node.lineno,
-                    source[start:end],
-                    tuple(argument.arg for argument in arguments_of(node.args)),
-                    ast.get_docstring(node) or "",
+                    name=prefix + node.name,
+                    language="python",
+                    start=start,
+                    line=node.lineno,
+                    last_line=last_line,
+                    text=source[start : position(last_line, node.end_col_offset or 0)],
                 )
             )
         elif isinstance(node, ast.ClassDef):
@@ -325,43 +294,45 @@ def _python_functions(source: str) -> list[CodeFunction]:
     return result
 
 
-def arguments_of(arguments: ast.arguments) -> list[ast.arg]:
-    """All parameters in their order."""
-    starred = [arguments.vararg] if arguments.vararg else []
-    last = [arguments.kwarg] if arguments.kwarg else []
-    return [*arguments.posonlyargs, *arguments.args, *starred, *arguments.kwonlyargs, *last]
+def _positions(source: str) -> Callable[[int, int], int]:
+    """A function from ast's line and column, which counts bytes of UTF-8, to the character of a source."""
+    lines = _LINE.findall(source)
+    starts = [0, *accumulate(map(len, lines))]
+
+    def position(line: int, column: int) -> int:
+        text = lines[line - 1]
+        return starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
+
+    return position
 
 
 def _other_functions(source: str, language: Language) -> list[CodeFunction]:
     data = source.encode("utf-8", "surrogatepass")
     root, captures = _parse(data, language)
-    found = captures(_FUNCTIONS[language], root)
-    names = sorted(found.get("name", []), key=lambda node: node.start_byte)
-    nodes = sorted(found.get("function", []), key=lambda node: (node.start_byte, -node.end_byte))
+    matches = captures(_FUNCTIONS[language], root)
+    names = sorted(matches.get("name", []), key=lambda node: node.start_byte)
+    nodes = sorted(matches.get("function", []), key=lambda node: (node.start_byte, -node.end_byte))
     starts = [0, *(match.end() for match in re.finditer(rb"\r\n|\r|\n", data))]
-    result, last_end, read, characters = list[CodeFunction](), 0, 0, 0
+    result, last_end, characters = list[CodeFunction](), 0, 0
     name_starts = [node.start_byte for node in names]
     for node in nodes:
         if node.start_byte < last_end:  # inside the function before
             continue
+        characters += len(data[last_end : node.start_byte].decode("utf-8", "surrogatepass"))
         last_end = node.end_byte
-        characters += len(data[read : node.start_byte].decode("utf-8", "surrogatepass"))
         text = data[node.start_byte : node.end_byte].decode("utf-8", "surrogatepass")
         name = names[bisect_right(name_starts, node.start_byte - 1)].text or b""
         result.append(
             CodeFunction(
-                "".join([*_classes_around(node), name.decode("utf-8", "replace")]),
-                language,
-                characters,
-                characters + len(text),
-                bisect_right(starts, node.start_byte),
-                bisect_right(starts, node.end_byte - 1),
-                text,
-                tuple(_parameters(node)),
-                _comment_before(node),
+                name="".join([*_classes_around(node), name.decode("utf-8", "replace")]),
+                language=language,
+                start=characters,
+                line=bisect_right(starts, node.start_byte),
+                last_line=bisect_right(starts, node.end_byte - 1),
+                text=text,
             )
         )
-        characters, read = characters + len(text), node.end_byte
+        characters += len(text)
     return result
 
 
@@ -372,33 +343,6 @@ def _classes_around(node: "Node") -> list[str]:
         names += [f"{(name.text or b'').decode('utf-8', 'replace')}."] if name else []
         parent = parent.parent
     return names[::-1]
-
-
-def _parameters(node: "Node") -> Iterator[str]:
-    """Names of parameters; of a pattern its text."""
-    for owner in (node, node.child_by_field_name("value"), node.child_by_field_name("right")):
-        single = owner.child_by_field_name("parameter") if owner else None  # of an arrow function: x => x
-        several = owner.child_by_field_name("parameters") if owner else None
-        for child in [single] if single else several.named_children if several else ():
-            while inner := (
-                child.child_by_field_name("name")
-                or child.child_by_field_name("left")
-                or (child.named_children[-1] if child.type in ("rest_pattern", "spread_parameter") else None)
-            ):
-                child = inner
-            if "comment" not in child.type:
-                yield (child.text or b"").decode("utf-8", "replace")
-
-
-def _comment_before(node: "Node") -> str:
-    while node.parent is not None and node.parent.type in _WRAPPERS:
-        node = node.parent
-    before = node.prev_named_sibling
-    text = (before.text or b"").decode("utf-8", "replace") if before and "comment" in before.type else ""
-    if not text.startswith("/**"):
-        return ""
-    lines = [line.strip().removeprefix("*").strip() for line in text[3:-2].split("\n")]
-    return "\n".join(lines).strip()
 
 
 def _parse(

@@ -1,8 +1,8 @@
 """What modules of the installed environment and of a project contain, without importing them.
 
-Modules are located with ``importlib``'s path finder and read with jedi, which parses sources and stubs. A
-compiled extension of the environment without a stub is loaded by jedi in a process of its own; nothing of a
-project is ever loaded. What cannot be known is None, never "missing".
+Modules are located with ``importlib``'s path finder. Sources are read with ``ast``; jedi reads stubs, and
+confirms that a name is missing. A compiled extension of the environment without a stub is loaded by jedi in a
+process of its own; nothing of a project is ever loaded. What cannot be known is None, never "missing".
 """
 
 import ast
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splinelens.errors import BadCode, MissingPackage
-from splinelens.texts.code import parse_python
+from splinelens.texts.python_syntax import Function, absolute_module, imported_as, parse_python
 
 if TYPE_CHECKING:
     import jedi
@@ -66,7 +66,7 @@ class CallSignature:
             arguments.kwarg is not None,
         )
 
-    def refusal(self, call: ast.Call) -> str:
+    def mismatch(self, call: ast.Call) -> str:
         """Why a call raises a TypeError; empty if it does not, or if stars hide what is given."""
         starred = any(isinstance(argument, ast.Starred) for argument in call.args)
         names = [keyword.arg for keyword in call.keywords]
@@ -88,7 +88,7 @@ class CallSignature:
         return ""
 
 
-class Environment:
+class ModuleIndex:
     """Modules of this Python's environment, and of a project if there is one.
 
     Args:
@@ -118,13 +118,39 @@ class Environment:
 
     def has_name(self, module: str, name: str) -> bool | None:
         """Whether a module has a name; None if that cannot be known."""
-        if name in self._source(module).names:
+        source = self._source(module)
+        if name in source.names:
             return True
         names = self.names(module)
-        return None if names is None else name in names
+        if names is None or name in names:
+            return None if names is None else True
+        # Stubs leave out private names of C modules, which a star import hands on, and other systems' names.
+        hidden = name.startswith("_") and (source.tree is None or "*" in source.names)
+        private = source.tree is None and module.rpartition(".")[2].startswith("_")
+        return None if hidden or private else False
+
+    def submodule(self, parent: str, name: str) -> str:
+        """The full name of a submodule; empty if there is none, or if its parent may hide it.
+
+        Example:
+            >>> ModuleIndex().submodule("os", "path"), ModuleIndex().submodule("os", "getcwd")
+            ('os.path', '')
+        """
+        module, source = f"{parent}.{name}", self._source(parent)
+        if module == "os.path":
+            return module
+        if not self.has_module(module):
+            return ""
+        if name not in source.names:
+            return "" if "*" in source.names else module
+        binding = source.bindings[name]
+        if not isinstance(binding, ast.ImportFrom):
+            return ""
+        origin = absolute_module(binding.module, binding.level, source.package_of(parent))
+        return module if f"{origin}.{name}" == module else ""
 
     def names(self, module: str) -> frozenset[str] | None:
-        """The names in a module; None if they cannot be known."""
+        """The names in a module, of its submodules those that it imports; None if they cannot be known."""
         if module not in self._names:
             self._names[module] = self._read_names(module)
         return self._names[module]
@@ -145,22 +171,32 @@ class Environment:
     def _read_signatures(self, module: str, function: str, depth: int = 0) -> list[CallSignature]:
         source = self._source(module)
         if source.tree is not None:
-            definition = source.bindings.get(function)
-            if isinstance(definition, ast.FunctionDef) and not definition.decorator_list:
-                return [CallSignature.of(definition.args)]
-            if isinstance(definition, ast.ImportFrom) and depth < 5:
-                inner = next(
-                    alias.name for alias in definition.names if function in (alias.name, alias.asname)
-                )
-                where = _absolute(module, source, definition)
-                return self._read_signatures(where, inner, depth + 1) if self._source(where).path else []
+            return self._signatures_from_source(module, function, depth)
+        return self._signatures_from_jedi(module, function) if source.path else []
+
+    def _signatures_from_source(self, module: str, function: str, depth: int) -> list[CallSignature]:
+        """The signature of a function that a module defines or imports from another, once."""
+        source = self._source(module)
+        definition = source.bindings.get(function)
+        if isinstance(definition, ast.FunctionDef) and not definition.decorator_list:
+            return [CallSignature.of(definition.args)]
+        if not isinstance(definition, ast.ImportFrom) or depth == _MOST_IMPORTS:
             return []
-        if not source.path or function in _MISREAD:
+        inner = next(alias.name for alias in definition.names if function in (alias.name, alias.asname))
+        origin = absolute_module(definition.module, definition.level, source.package_of(module))
+        if origin.startswith(".") or not self._source(origin).path:
+            return []
+        return self._read_signatures(origin, inner, depth + 1)
+
+    def _signatures_from_jedi(self, module: str, function: str) -> list[CallSignature]:
+        if function in _MISREAD:
             return []
         script = self._script(f"import {module} as x\nx.{function}(")
         inferred = script.infer(2, 2)
         if not inferred or any(each.type != "function" for each in inferred):
             return []
+        if any(each.module_path is None or each.module_path.suffix != ".pyi" for each in inferred):
+            return []  # a compiled function without a stub may have parameters that it does not show
         result = []
         for signature in script.get_signatures(2, len(function) + 3):
             kinds = {each.name: each.kind.name for each in signature.params}
@@ -169,11 +205,11 @@ class Environment:
             unnamed = stars | {name for name, kind in kinds.items() if kind == "POSITIONAL_ONLY"}
             result.append(
                 CallSignature(
-                    tuple(name for name, kind in kinds.items() if kind.startswith("POSITIONAL")),
-                    frozenset(kinds.keys() - optional),
-                    frozenset(kinds.keys() - unnamed),
-                    "VAR_POSITIONAL" in kinds.values(),
-                    "VAR_KEYWORD" in kinds.values(),
+                    positional=tuple(name for name, kind in kinds.items() if kind.startswith("POSITIONAL")),
+                    required=frozenset(kinds.keys() - optional),
+                    by_name=frozenset(kinds.keys() - unnamed),
+                    varargs="VAR_POSITIONAL" in kinds.values(),
+                    keywords="VAR_KEYWORD" in kinds.values(),
                 )
             )
         return result
@@ -217,6 +253,15 @@ class Environment:
             smart_sys_path=False,
         )
 
+
+@cache
+def installed_modules() -> ModuleIndex:
+    """The modules of this Python's environment alone."""
+    return ModuleIndex()
+
+
+_MOST_IMPORTS = 5
+"""Modules through which a function may be handed on."""
 
 _MISREAD = {"anext"}
 """jedi does not see overloads that are async."""
@@ -277,12 +322,12 @@ class _Source:
         stack = list[ast.AST](self.tree.body if self.tree else [])
         while stack:
             node = stack.pop()
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if isinstance(node, Function | ast.ClassDef):
                 self._bind(node.name, node)
                 continue
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for alias in node.names:
-                    self._bind((alias.asname or alias.name).partition(".")[0], node)
+                    self._bind(imported_as(alias), node)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 self._bind(node.id, node)
             stack += ast.iter_child_nodes(node)
@@ -291,15 +336,10 @@ class _Source:
     def names(self) -> set[str]:
         return {*self.bindings}
 
+    def package_of(self, module: str) -> str:
+        """The package that the relative imports of this module, of that name, start from."""
+        is_package = self.path is not None and self.path.name == "__init__.py"
+        return module if is_package else module.rpartition(".")[0]
+
     def _bind(self, name: str, node: ast.AST) -> None:
         self.bindings[name] = None if name in self.bindings else node
-
-
-def _absolute(module: str, source: _Source, node: ast.ImportFrom) -> str:
-    """The full name of the module that a module imports from."""
-    parts = module.split(".")
-    if source.path is None or source.path.name != "__init__.py":
-        parts = parts[:-1]
-    if not node.level:
-        return node.module or ""
-    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])

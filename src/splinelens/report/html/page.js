@@ -34,6 +34,12 @@ const Page = (() => {
     await Plotly.relayout(plot, colors(figure.layout));
     plot.on("plotly_hover", (event) => show(plot, event.points[0]));
     page.after?.(plot, figure);
+    fit(plot);
+  }
+
+  function fit(plot) {
+    const drawn = plot._fullLayout?.width;
+    if (drawn && plot.clientWidth && Math.abs(drawn - plot.clientWidth) > 1) Plotly.Plots.resize(plot);
   }
 
   // The words of the hover label, also below the figure: for screen readers and for fingers.
@@ -107,7 +113,12 @@ const Page = (() => {
       (seen) => seen.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
       { rootMargin: "500px" },
     );
-    for (const plot of plots) observer.observe(plot);
+    // Plotly follows the window only: a scroll bar that appears, or a window that changes during the drawing, is missed.
+    const fitted = new ResizeObserver((seen) => seen.forEach(({ target }) => fit(target)));
+    for (const plot of plots) {
+      observer.observe(plot);
+      fitted.observe(plot);
+    }
   }
 
   return { CONFIG, data, plots, figureOf, start };

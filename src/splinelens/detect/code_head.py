@@ -1,14 +1,14 @@
 """How likely a written function is wrong: a linear head on its numbers, calibrated, with an interval.
 
-Columns are bent at the quartiles of the training rows, so that the head may rise and fall again. The interval
+The head is piecewise linear in each column, with knots at the quartiles of the training rows. The interval
 comes from heads that were fitted to resamples of the training tasks: it says how much the probability depends
 on which tasks these were.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from math import log
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float
 
 from splinelens.detect.artifact_files import ArtifactFiles
-from splinelens.detect.calibration import require_prevalence
+from splinelens.detect.calibration import Calibration, prior_shift, require_prevalence
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadFeatures, BrokenArtifact
+from splinelens.features.code_numbers import FUNCTION_NUMBERS
 
 FILES = ArtifactFiles(
     "a code head",
@@ -36,8 +37,8 @@ class CodeHead:
 
     Attributes:
         columns: What each number is.
-        knots: (knot, column), where the columns are bent.
-        heads: On ``bent`` columns; the first label is the head, the others are its resamples. The logits are
+        knots: (knot, column), where ``hinge_columns`` start to rise.
+        heads: On ``hinge_columns``; the first label is the head, the others are its resamples. The logits are
             calibrated.
         record: What it was fitted on and what was measured, plain JSON values.
     """
@@ -48,26 +49,34 @@ class CodeHead:
     record: dict[str, Any]  # Any: plain JSON values
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> "CodeHead":
+    def load(cls, folder: Path | None = None, columns: Sequence[str] = FUNCTION_NUMBERS) -> "CodeHead":
         """The head in a folder; None takes the one that comes with the package.
 
+        Args:
+            folder: As ``write`` wrote it.
+            columns: The numbers that it will be applied to, in their order.
+
         Raises:
-            BrokenArtifact: Missing or damaged files, or arrays that do not fit each other.
+            BrokenArtifact: Missing or damaged files, arrays that do not fit each other, or a head on other
+                columns; the message names the first that differs.
         """
         folder = folder or Path(str(files("splinelens"))) / "detectors" / "code"
         record = FILES.read_manifest(folder)
         arrays = FILES.read_arrays(folder, record.pop("arrays", None))
-        columns, knots = tuple(record.pop("columns", ())), arrays.pop("knots", np.zeros((0, 0)))
+        stored, knots = tuple(record.pop("columns", ())), arrays.pop("knots", np.zeros((0, 0)))
         heads = LinearHead.from_arrays(arrays)
-        if (
-            knots.ndim != 2
-            or knots.shape[1] != len(columns)
-            or heads.width != len(columns) * (1 + len(knots))
-        ):
+        fits = knots.ndim == 2 and knots.shape[1] == len(stored)
+        if not fits or heads.width != len(stored) * (1 + len(knots)):
             raise BrokenArtifact(
-                f"the arrays of {folder} do not fit its {len(columns)} columns; {FILES.again}"
+                f"the arrays of {folder} do not fit its {len(stored)} columns; {FILES.again}"
             )
-        return cls(columns, knots, heads, record)
+        for number, (of_head, ours) in enumerate(zip_longest(stored, columns)):
+            if of_head != ours:
+                raise BrokenArtifact(
+                    f"column {number} of {folder} is {of_head!r}, not {ours!r}: it was fitted to other "
+                    f"numbers than these; {FILES.again}"
+                )
+        return cls(stored, knots, heads, record)
 
     def write(self, folder: Path) -> None:
         """Write it to a folder.
@@ -79,13 +88,13 @@ class CodeHead:
             folder, {"columns": self.columns, **self.record}, {"knots": self.knots, **self.heads.arrays()}
         )
 
-    def likely_wrong(
+    def wrong_probability(
         self, values: Float[np.ndarray, "function column"], prevalence: float | None = None
     ) -> Float[np.ndarray, "function 3"]:
         """The probability that each function is wrong, and the ends of its 95 % interval.
 
         Args:
-            values: The numbers of functions.
+            values: The numbers of functions. A row with NaN has NaN for its probability and both ends.
             prevalence: The share of functions that are wrong; None takes that of the training rows, which is
                 ``record["share"]``.
 
@@ -95,22 +104,27 @@ class CodeHead:
         """
         if values.shape[1:] != (len(self.columns),):
             raise BadFeatures(f"the code head has {len(self.columns)} columns, not {values.shape[1:]}")
-        logits = self.heads.logit(bent(values, self.knots))
+        added = 0.0
         if prevalence is not None:
-            share, prevalence = self.record["share"], require_prevalence(prevalence)
-            logits = logits + log(prevalence / (1 - prevalence)) - log(share / (1 - share))
-        probability = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+            added = prior_shift(self.record["share"], require_prevalence(prevalence))
+        logits = self.heads.logit(hinge_columns(values, self.knots))
+        probability = Calibration(1.0, added).score(logits)
         ends = np.quantile(probability[:, 1:], [0.025, 0.975], axis=1)
         return np.column_stack([probability[:, 0], *ends])
 
 
-def bent(
+def hinge_columns(
     values: Float[np.ndarray, "row column"], knots: Iterable[Float[np.ndarray, " column"]]
-) -> Float[np.ndarray, "row bent"]:
-    """The columns, and how far they are above each knot: a linear function of these bends at the knots.
+) -> Float[np.ndarray, "row hinge"]:
+    """The columns, then for each knot how far they are above it.
+
+    A linear function of these is piecewise linear in each column, and bends at the knots.
+
+    Returns:
+        As many columns as ``values`` has, times one more than there are knots.
 
     Example:
-        >>> bent(np.array([[1.0], [5.0]]), [np.array([3.0])]).tolist()
+        >>> hinge_columns(np.array([[1.0], [5.0]]), [np.array([3.0])]).tolist()
         [[1.0, 0.0], [5.0, 2.0]]
     """
     return np.concatenate([values, *(np.maximum(values - knot, 0) for knot in knots)], axis=1)

@@ -1,0 +1,320 @@
+"""Do explanations in words hold? Planted hyperplanes, deletion, halves of a corpus, time, and marked words.
+
+    python benchmarks/explain.py --data DIR --cache CACHE --part planted
+    python benchmarks/explain.py --data DIR --cache CACHE --part corpus
+    python benchmarks/explain.py --data DIR --cache CACHE --part cards
+    python benchmarks/explain.py --data DIR --cache CACHE --part table
+
+``planted``: 20 hyperplanes of the default model that fire on a list of words each, planted on one half of the
+sentences of WikiText-2 and named from the other. ``corpus``: ``toxicity-fast`` over 5,000 Wikipedia comments,
+with two seeds of the halves: seconds, contrast, deletion and the overlap of both halves. ``cards``: explains the
+shipped detectors and writes the section of their cards, words masked. ``table``: ``explain.md`` from what the
+others wrote into ``explain.json``. ``token_head.py`` measures marked words.
+"""
+
+import argparse
+import csv
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splinelens.apps.detector import Detector
+from splinelens.apps.explain import explain, store_explanation
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.calibration import Calibration
+from splinelens.detect.heads import LinearHead
+from splinelens.detect.shipped import find_artifact, shipped
+from splinelens.detect.thresholds import Threshold
+from splinelens.errors import NotExplainable
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.files import write_text
+from splinelens.geometry.directions import Directions
+from splinelens.models import LoadedModel, load_model
+from splinelens.report.card import card
+from splinelens.report.explain import Explanation, masked, named
+from splinelens.report.scores import Span
+from splinelens.report.spans import core, word_of_token, words
+from splinelens.texts import Texts
+
+RECORD = Path(__file__).with_suffix(".json")
+LISTS = {
+    "months": "january march april june july august",
+    "numbers": "two three four five six",
+    "times": "day week month year",
+    "directions": "north south east west",
+    "war": "war battle army attack",
+    "music": "album band single music",
+    "games": "game games team season",
+    "sea": "ship sea island river",
+    "screen": "film series show television",
+    "lengths": "miles km metres",
+    "towns": "city town county",
+    "body": "head face body",
+    "schools": "school university college",
+    "ages": "century period age",
+    "order": "first second third",
+    "nations": "british american german",
+    "storms": "storm hurricane wind",
+    "sizes": "large small high",
+    "beginnings": "began started continued",
+    "speech": "reported said stated",
+}
+_LAYERS = (0, 1, 2)
+_RIDGE = 10.0
+_ROWS = 5000
+
+
+def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
+    """How many of 20 planted hyperplanes are named: all words of the name are of the list."""
+    texts = wiki_sentences(data / "wikitext2-test" / "wiki.test.txt")
+    half = np.random.default_rng(0).permutation(len(texts)) % 2 == 0
+    plant = [text for text, chosen in zip(texts, half, strict=True) if chosen]
+    corpus = [text for text, chosen in zip(texts, half, strict=True) if not chosen]
+    lists = [frozenset(listed.split()) for listed in LISTS.values()]
+    detector = planted_detector(load_model("smollm2-135m", n_layers=len(_LAYERS)), plant, lists)
+    found = explain(detector, corpus, top=len(lists))
+    rows = {}
+    for one in found.hyperplanes:
+        index = int(one.hyperplane.rpartition(" ")[2])
+        name = named([ngram.name for ngram in one.ngrams])
+        rows[list(LISTS)[index]] = {
+            "name": one.name,
+            "named": set(name) <= lists[index],
+            "side": one.pooling,
+            "contrast": one.faithfulness.contrast.difference,
+            "interval": one.faithfulness.contrast.interval,
+        }
+    return {
+        "texts": found.texts,
+        "planted": len(lists),
+        "found": len(rows),
+        "named": sum(row["named"] for row in rows.values()),
+        "holding": found.holding,
+        "stability": found.mean_stability,
+        "rows": rows,
+    }
+
+
+def planted_detector(loaded: LoadedModel, texts: Sequence[str], lists: Sequence[frozenset[str]]) -> Detector:
+    """A head whose hyperplanes fire on one list of words each, every second one on its low side.
+
+    The normals are those of a ridge regression of whether a token ends a word of the list.
+    """
+    plain = TextReader(loaded, FeatureSpec(("margins",), layers=_LAYERS, max_tokens=256))
+    gram, product = np.zeros(()), np.zeros(())
+    for start in range(0, len(texts), 512):
+        chunk = texts[start : start + 512]
+        tokenized = plain.tokenize(chunk)
+        for batch, values in plain.inputs(tokenized):
+            rows = [
+                values[row, slice(*span)].flatten(1).double().numpy() for row, span in enumerate(batch.spans)
+            ]
+            inputs = np.concatenate(rows)
+            x = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
+            y = np.concatenate(
+                [ends(chunk[window.text], tokenized[window.text].offsets, lists) for window in batch.windows]
+            )
+            gram, product = gram + x.T @ x, product + x.T @ y
+    solved = np.linalg.solve(gram + _RIDGE * np.eye(len(gram)), product)
+    sign = np.where(np.arange(len(lists)) % 2, -1, 1)
+    weight = (sign * solved[:-1]).T.reshape(len(lists), len(_LAYERS), -1).astype(np.float32)
+    directions = Directions(weight, (sign * solved[-1]).astype(np.float32))
+    spec = FeatureSpec(("directions",), ("max", "min"), _LAYERS, max_tokens=256)
+    reader = TextReader(loaded, spec, directions=directions)
+    values = np.stack([features.values for features in reader.read(list(texts[:1000]))])
+    weights, index = np.zeros((1, 2 * len(lists))), np.arange(len(lists))
+    weights[0, index + len(lists) * (index % 2)] = 1.0  # a margin below 0 on the low side lowers the logit
+    head = LinearHead(values.mean(0, dtype=float), values.std(0, dtype=float) + 1e-6, weights, np.zeros(1))
+    artifact = Artifact(
+        name="planted",
+        task="binary",
+        labels=("high",),
+        negative="low",
+        model={"name": loaded.name, "fingerprint": loaded.fingerprint.to_dict()},
+        spec=reader.spec.to_dict(),
+        features_dtype="float32",
+        columns=tuple((column.name, column.size) for column in reader.columns),
+        calibrations=(Calibration(1.0, 0.0),),
+        thresholds=((Threshold(0.05, 0.9, 0.05, (0.0, 1.0), 0.5),),),
+        head=head,
+        directions=directions,
+    )
+    return Detector(artifact, reader)
+
+
+def ends(text: str, offsets: Sequence[tuple[int, int]], lists: Sequence[frozenset[str]]) -> np.ndarray:
+    """(token, list): 1 where a token is the last one of a word of the list."""
+    whole = words(text, [Span(*bounds, 0.0) for bounds in offsets])
+    keys = [text[slice(*core(text, word))].lower() for word in whole]
+    of_token = word_of_token(text, offsets, whole)
+    last = [word != following for word, following in zip(of_token, [*of_token[1:], -1], strict=True)]
+    return np.array(
+        [
+            [at_end and keys[word] in listed for listed in lists]
+            for word, at_end in zip(of_token, last, strict=True)
+        ],
+        dtype=float,
+    ).reshape(-1, len(lists))
+
+
+def wiki_sentences(file: Path) -> list[str]:
+    """The sentences of WikiText-2 between 40 and 400 characters, each once."""
+    found = [
+        part.strip()
+        for line in file.read_text("utf-8").splitlines()
+        if not line.strip().startswith("=")
+        for part in re.split(r"(?<= \.) ", line.strip())
+    ]
+    return list(dict.fromkeys(part for part in found if 40 < len(part) < 400))
+
+
+def corpus(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
+    """``toxicity-fast`` over 5,000 comments: the test rows of Jigsaw, and training rows to fill up."""
+    texts, labels = comments(data, _ROWS)
+    detector = Detector.load("toxicity-fast", engine="torch")
+    runs = []
+    for seed in (0, 1):
+        started, used = time.perf_counter(), time.process_time()
+        found = explain(detector, texts, labels, seed=seed)
+        took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - used}
+        runs.append({"seed": seed, **took, **numbers(found)})
+        (cache / f"corpus-{seed}.json").write_text(json.dumps(found.to_dict()))
+    return {"detector": "toxicity-fast", "rows": len(texts), "runs": runs}
+
+
+def numbers(found: Explanation) -> dict[str, Any]:  # Any: plain JSON values
+    """The bars of an explanation."""
+    faithful = found.whole.faithfulness
+    assert faithful is not None
+    removed = faithful.deletion
+    return {
+        "texts": found.texts,
+        "flagged": found.flagged,
+        "hyperplanes": len(found.hyperplanes),
+        "carried": found.carried,
+        "holding": found.holding,
+        "stability": found.mean_stability,
+        "least_stability": min(
+            (one.faithfulness.stability or 0.0 for one in found.hyperplanes), default=None
+        ),
+        "stability_of_words": faithful.stability,
+        "deletion": None
+        if removed is None
+        else {
+            "texts": removed.texts,
+            "larger": removed.larger,
+            "interval": removed.interval,
+            "drop": removed.drop,
+            "random_drop": removed.random_drop,
+        },
+    }
+
+
+def comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
+    """Comments of Jigsaw with their labels, test rows first."""
+    with (data / "jigsaw-test-binary-12k" / "jigsaw_test_balanced.csv").open(
+        encoding="utf-8", newline=""
+    ) as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["split"] != "test")[:count]
+    source = f"{count:,} Wikipedia comments (Jigsaw), all of its test rows among them"
+    texts = Texts(tuple(row["comment_text"] for row in rows), {}, source)
+    return texts, np.array([float(row["toxic"]) for row in rows])
+
+
+def cards(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
+    """The section of each shipped card; detectors of other labels than toxic are explained without labels."""
+    written = {}
+    for name, folder in shipped().items():
+        artifact = find_artifact(name)
+        toxic = artifact.labels[0] == "toxic"
+        texts, labels = comments(data, 2000)
+        try:
+            found = explain(name, texts, labels if toxic else None) if toxic else None
+        except NotExplainable:
+            found = None
+        if found is None:
+            write_text(folder / "CARD.md", card(artifact), overwrite=True)
+        else:
+            store_explanation(folder, found, masked)
+        written[name] = None if found is None else numbers(found)
+        print(name, written[name], flush=True)
+    return written
+
+
+def table(data: Path, cache: Path) -> None:
+    """Write ``explain.md``."""
+    record = json.loads(RECORD.read_text("utf-8"))
+    lines = [
+        "# Explanations in words",
+        "",
+        "`python benchmarks/explain.py --data DIR --cache CACHE --part PART`",
+        "",
+    ]
+    if found := record.get("planted"):
+        lines += [
+            f"**Planted.** {found['named']} of {found['planted']} hyperplanes of the default model are named by words "
+            f"of their list only, over {found['texts']:,} sentences of WikiText-2 that took no part in planting them; "
+            f"{found['holding']} names hold on held-out sentences, and both halves agree on "
+            f"{100 * found['stability']:.0f} % of the first ten n-grams.",
+            "",
+            "| list | name | named | contrast | 95 % interval |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {name} | {row['name']} | {'yes' if row['named'] else 'no'} | {row['contrast']:+.2f} | "
+                f"{'-' if row['interval'] is None else '{:+.2f} to {:+.2f}'.format(*row['interval'])} |"
+                for name, row in sorted(found["rows"].items())
+            ),
+            "",
+        ]
+    if found := record.get("corpus"):
+        lines += [
+            f"**A corpus.** `{found['detector']}` over {found['rows']:,} comments of Jigsaw; each seed makes other halves.",
+            "",
+            "| seed | seconds | flagged | 20 hyperplanes carry | names that hold | halves agree on | of words | word above random |",
+            "|---|---|---|---|---|---|---|---|",
+            *(
+                f"| {run['seed']} | {run['seconds']:.0f} | {run['flagged']:,} | {100 * run['carried']:.1f} % | "
+                f"{run['holding']} of {run['hyperplanes']} | {100 * run['stability']:.0f} % | "
+                f"{100 * run['stability_of_words']:.0f} % | {100 * run['deletion']['larger']:.1f} % of "
+                f"{run['deletion']['texts']} ({100 * run['deletion']['interval'][0]:.1f} to "
+                f"{100 * run['deletion']['interval'][1]:.1f}) |"
+                for run in found["runs"]
+            ),
+            "",
+        ]
+    RECORD.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+
+
+PARTS: dict[str, Callable[[Path, Path], dict[str, Any] | None]] = {
+    "planted": planted,
+    "corpus": corpus,
+    "cards": cards,
+    "table": table,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of what is read of the model")
+    parser.add_argument("--part", choices=PARTS, required=True)
+    args = parser.parse_args(arguments)
+    args.cache.mkdir(parents=True, exist_ok=True)
+    found = PARTS[args.part](args.data, args.cache)
+    if found is not None:
+        record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
+        record[args.part] = found
+        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps({key: value for key, value in found.items() if key != "rows"}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+// The figures need nothing beyond what all pages share.
+Page.start({});
