@@ -50,7 +50,7 @@ def search(
         int | None,
         typer.Option(
             "--max-tokens",
-            help="Most tokens of the text. Default: a tenth of --tokens, since most are spent on other texts.",
+            help="Most tokens of the text. Default: a tenth of --tokens; most go to other texts.",
             metavar="N",
             min=1,
         ),
