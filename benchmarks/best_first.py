@@ -18,7 +18,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -41,7 +41,7 @@ from splinelens.generate.critics import Check, Finding
 from splinelens.generate.likelihood import log_probabilities
 from splinelens.generate.plans import PlanValidator
 from splinelens.generate.sample import Sampling, Writer
-from splinelens.generate.search import Continuation, SearchBudget, SearchResult, search
+from splinelens.generate.search import Continuation, SearchBudget, SearchResult, Value, search
 from splinelens.generate.writer_steps import WriterSteps
 from splinelens.models import load_model
 
@@ -112,46 +112,55 @@ class BlocksSteps:
         return following
 
 
+def blocks_values(goal: frozenset[str]) -> dict[str, Value | None]:
+    """Values of states, none of which loses more than the shortest plan."""
+
+    def two_actions_each(state: frozenset[str]) -> float:
+        """A misplaced block is taken before it is put down; of the held one that is done."""
+        held = any(fact.startswith("holding") for fact in state)
+        return -max(0, 2 * misplaced(state, goal) - held)
+
+    return {
+        "h = 0": None,
+        "misplaced blocks": lambda prompt, steps, new: -misplaced(new.state, goal),
+        "two actions each": lambda prompt, steps, new: two_actions_each(new.state),
+    }
+
+
+def planned(row: Mapping[str, Any], critic: PlanValidator, value: Value | None) -> SearchResult:
+    """The plan of an instance."""
+    return search(
+        BlocksSteps(frozenset(row["init"]), frozenset(row["goal"])),
+        [STEP_COST],
+        "",
+        final_critics=[critic],
+        value=value,
+        k=ALL,
+        n=1,
+        aggregate="sum",
+        budget=PLENTY,
+    )
+
+
 def blocksworld(args: argparse.Namespace) -> dict[str, Any]:
     """Plans as short as the stored ones, and nodes with and without a value."""
     folder = args.data / "planbench-blocksworld"
-    rows = _rows(folder / "instances.jsonl")
+    rows = read_rows(folder / "instances.jsonl")
     domain = (folder / "domain.pddl").read_text("utf-8")
-    counts: dict[str, Counter[str]] = {
-        "h = 0": Counter(),
-        "misplaced blocks": Counter(),
-        "two actions each": Counter(),
-    }
+    counts: dict[str, Counter[str]] = {}
     for row in rows:
-        goal = frozenset(row["goal"])
-        values: dict[str, Callable[[frozenset[str]], float] | None] = {
-            "h = 0": None,
-            "misplaced blocks": lambda state: -misplaced(state, goal),
-            # A block is taken before it is put down; of the held one that is done.
-            "two actions each": lambda state: (
-                -max(0, 2 * misplaced(state, goal) - any(fact.startswith("holding") for fact in state))
-            ),
-        }
-        critic = PlanValidator(domain, _problem(row))
-        for name, of_state in values.items():
-            writer = BlocksSteps(frozenset(row["init"]), goal)
-            result = search(
-                writer,
-                [STEP_COST],
-                "",
-                final_critics=[critic],
-                value=of_state and (lambda prompt, steps, new, value=of_state: value(new.state)),
-                k=ALL,
-                n=1,
-                aggregate="sum",
-                budget=PLENTY,
+        critic = PlanValidator(domain, problem_of(row))
+        for name, value in blocks_values(frozenset(row["goal"])).items():
+            result = planned(row, critic, value)
+            solved = result.text is not None
+            counts.setdefault(name, Counter()).update(
+                {
+                    "solved": solved,
+                    "optimal": solved and len(result.text.splitlines()) == len(row["plan"]),
+                    "expanded": result.expanded,
+                    "created": result.created,
+                }
             )
-            counts[name]["solved"] += result.text is not None
-            counts[name]["optimal"] += result.text is not None and len(result.text.splitlines()) == len(
-                row["plan"]
-            )
-            counts[name]["expanded"] += result.expanded
-            counts[name]["created"] += result.created
     record: dict[str, Any] = {"instances": len(rows)} | {name: dict(each) for name, each in counts.items()}
     for key in ("expanded", "created"):
         record[f"{key}, ratio to h = 0"] = {
@@ -160,7 +169,7 @@ def blocksworld(args: argparse.Namespace) -> dict[str, Any]:
     return record
 
 
-def _problem(row: Mapping[str, Any]) -> str:
+def problem_of(row: Mapping[str, Any]) -> str:
     init, goal = (" ".join(f"({fact})" for fact in row[key]) for key in ("init", "goal"))
     return (
         f"(define (problem stored) (:domain blocksworld-4ops) (:objects {' '.join(row['objects'])}) "
@@ -235,7 +244,7 @@ def nearness(target: int, state: tuple[int, ...]) -> float:
     return -min(abs(number - target) for number in state) / target
 
 
-def _countdown(
+def countdown_search(
     numbers: Sequence[int], target: int, guided: bool, expansions: int
 ) -> tuple[SearchResult, str]:
     writer = CountdownSteps(numbers)
@@ -264,7 +273,7 @@ def countdown(args: argparse.Namespace) -> dict[str, Any]:
     for entry in small:
         task = entry["metadata"]
         for target in (task["target"], int(rng.integers(100, 1000))):
-            result, expression = _countdown(task["numbers"], target, False, 10**6)
+            result, expression = countdown_search(task["numbers"], target, False, 10**6)
             exists = solvable(tuple(sorted(task["numbers"])), target, set())
             counts["tasks of 4 numbers"] += 1
             counts["with a solution"] += exists
@@ -279,7 +288,9 @@ def countdown(args: argparse.Namespace) -> dict[str, Any]:
     for entry in large:
         task = entry["metadata"]
         for name, of_task in solved.items():
-            _, expression = _countdown(task["numbers"], task["target"], name != "h = 0", COUNTDOWN_EXPANSIONS)
+            _, expression = countdown_search(
+                task["numbers"], task["target"], name != "h = 0", COUNTDOWN_EXPANSIONS
+            )
             of_task.append(bool(expression) and large.score_answer(expression, entry) == 1.0)
     record["5 and 6 numbers"] = {"tasks": len(large)} | {name: sum(each) for name, each in solved.items()}
     return record
@@ -290,34 +301,28 @@ def countdown(args: argparse.Namespace) -> dict[str, Any]:
 
 def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
     """Which of four stored solutions is right: a head, the majority, both; out of fold by question."""
-    rows = _rows(args.data / "gsm8k-solutions" / "solutions.jsonl")
+    rows = read_rows(args.data / "gsm8k-solutions" / "solutions.jsonl")
     questions = np.array([row["question_id"] for row in rows])
     labels = np.array([row["is_correct"] for row in rows], dtype=int)
-    answers = [_answer(row["solution"]) for row in rows]
+    answers = [answer_of(row["solution"]) for row in rows]
     everything = np.ones(len(rows), dtype=bool)
     fold = fold_of_rows(labels[:, None], everything, groups=questions, seed=args.seed)
     blocks = _last_tokens(rows, args.cache)
     tried = {
-        (name, ridge): _within_scores(values, labels, questions, fold, ridge)
+        (name, ridge): within_scores(values, labels, questions, fold, ridge)
         for name, values in blocks.items()
         for ridge in RIDGES
     }
     head, chosen = _chosen([*tried], [*tried.values()], labels, questions, fold)
-    votes = np.array(
-        [
-            sum(questions[at] == question and answers[at] == answer for at in _near(row, len(rows)))
-            for row, (question, answer) in enumerate(zip(questions, answers, strict=True))
-        ],
-        dtype=float,
-    )
+    votes = summed(questions, answers, np.ones(len(rows)))
     scale = head / np.std(head)
     both, _ = _chosen(
         list(range(5)),
-        [_summed(questions, answers, 1 + ratio * scale) for ratio in (0.1, 0.25, 0.5, 1.0, 2.0)],
+        [summed(questions, answers, 1 + ratio * scale) for ratio in (0.1, 0.25, 0.5, 1.0, 2.0)],
         labels,
         questions,
         fold,
-        picked=True,
+        by_picks=True,
     )
     words = text_only_scores(
         [row["solution"] for row in rows],
@@ -341,23 +346,18 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
         "chosen by fold": [" ".join(map(str, each)) for each in chosen],
     }
     for name, of_rows in scores.items():
-        picked = _picked(of_rows, labels, questions)
+        right = picked(of_rows, labels, questions)
         within = within_group_auc(labels, of_rows, questions, seed=args.seed)
         record[name] = {
-            "picks": round(float(picked.mean()), 4),
-            "picks_interval": _interval(picked, args.seed),
+            "picks": round(float(right.mean()), 4),
+            "picks_interval": _interval(right, args.seed),
             "within_question": round(float(within.auc or 0), 4),
             "within_question_interval": [round(float(end), 4) for end in within.auc_interval or ()],
         }
     return record
 
 
-def _near(row: int, rows: int) -> range:
-    """The rows around one; those of a question follow each other."""
-    return range(max(0, row - 3), min(rows, row + 4))
-
-
-def _answer(solution: str) -> str:
+def answer_of(solution: str) -> str:
     """The final answer, as it is compared."""
     found = ANSWER.findall(solution)
     return re.sub(r"[,$%\s]|\.0*$", "", found[-1]) if found else ""
@@ -400,15 +400,15 @@ def _last_tokens(rows: Sequence[Mapping[str, Any]], cache: Path) -> dict[str, np
     return {name: np.concatenate(each) for name, each in parts.items()}
 
 
-def _within_scores(
+def within_scores(
     values: np.ndarray, labels: np.ndarray, questions: np.ndarray, fold: np.ndarray, ridge: float
 ) -> np.ndarray:
     """Out-of-fold scores of ridge regression on what differs within questions."""
     from scipy.linalg import cho_factor, cho_solve
 
     rows = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
-    rows = _less_mean(rows.astype(np.float32), questions)
-    target = _less_mean(labels[:, None].astype(float), questions)[:, 0]
+    rows = less_mean(rows.astype(np.float32), questions)
+    target = less_mean(labels[:, None].astype(float), questions)[:, 0]
     gram = (rows @ rows.T).astype(float)
     scores = np.empty(len(labels))
     for number in np.unique(fold):
@@ -419,7 +419,7 @@ def _within_scores(
     return scores
 
 
-def _less_mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def less_mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The values less the mean of their group."""
     _, number = np.unique(groups, return_inverse=True)
     sums = np.zeros((number.max() + 1, values.shape[1]), values.dtype)
@@ -434,15 +434,15 @@ def _chosen(
     questions: np.ndarray,
     fold: np.ndarray,
     *,
-    picked: bool = False,
+    by_picks: bool = False,
 ) -> tuple[np.ndarray, list[Any]]:
     """Of several scores, for each fold the one that is best on all others; and its name."""
     result, chosen = np.empty(len(labels)), []
     for number in np.unique(fold):
         rest = fold != number
         quality = [
-            float(_picked(one[rest], labels[rest], questions[rest]).mean())
-            if picked
+            float(picked(one[rest], labels[rest], questions[rest]).mean())
+            if by_picks
             else within_group_auc(labels[rest], one[rest], questions[rest], resamples=0).auc or 0.0
             for one in tried
         ]
@@ -452,7 +452,7 @@ def _chosen(
     return result, chosen
 
 
-def _summed(questions: np.ndarray, answers: Sequence[str], weights: np.ndarray) -> np.ndarray:
+def summed(questions: np.ndarray, answers: Sequence[str], weights: np.ndarray) -> np.ndarray:
     """Of each solution the sum of the weights of all solutions of its question with the same answer."""
     keys = list(zip(questions.tolist(), answers, strict=True))
     sums: Counter[tuple[int, str]] = Counter()
@@ -461,7 +461,7 @@ def _summed(questions: np.ndarray, answers: Sequence[str], weights: np.ndarray) 
     return np.array([sums[key] for key in keys])
 
 
-def _picked(scores: np.ndarray, labels: np.ndarray, questions: np.ndarray) -> np.ndarray:
+def picked(scores: np.ndarray, labels: np.ndarray, questions: np.ndarray) -> np.ndarray:
     """Of each question the chance that the solution with the best score is right; ties are drawn."""
     right = []
     for question in np.unique(questions):
@@ -484,7 +484,7 @@ def _interval(values: np.ndarray, seed: int) -> list[float]:
 def continuations(args: argparse.Namespace) -> dict[str, Any]:
     """Toxicity and perplexity of what follows mild openings: greedy, best of n, and search at equal tokens."""
     path = args.cache / "continuations.jsonl"
-    done = {row["prompt"]: row for row in (_rows(path) if path.exists() else [])}
+    done = {row["prompt"]: row for row in (read_rows(path) if path.exists() else [])}
     prompts = _openings(args.data)
     if not all(prompt in done for prompt in prompts):
         loaded = load_model("smollm2-135m", head=True, device="cpu")
@@ -541,7 +541,9 @@ def _openings(data: Path) -> list[str]:
     """The first words of texts, half of talk pages and half of an encyclopedia."""
     prompts = []
     for domain in ("wiki_talk", "wikipedia"):
-        texts = [row["text"] for row in _rows(data / "domains" / "domains.jsonl") if row["domain"] == domain]
+        texts = [
+            row["text"] for row in read_rows(data / "domains" / "domains.jsonl") if row["domain"] == domain
+        ]
         openings = [" ".join(text.split()[:PROMPT_WORDS]) for text in texts]
         prompts += [*dict.fromkeys(openings)][: PROMPTS // 2]
     return prompts
@@ -584,7 +586,7 @@ def _surprise(loaded: Any, prompt: str, text: str) -> float:
     return float(-values[0, begin:].mean())
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Tests ``docs/search.md``: its first example prints what it says, and its numbers are the record's."""
+"""Tests ``docs/search.md``: its first example prints what it says; its numbers are the record's."""
 
 import ast
 import contextlib

@@ -322,6 +322,24 @@ def test_a_text_that_fails_on_its_way_is_not_returned_though_its_end_would_pass(
     assert result.dropped == {"not tea: fail": 1}
 
 
+def test_a_critic_cannot_change_its_mind_about_a_text():
+    """The same text ends once a step that goes on, and once the whole; it was refused before."""
+    answers = iter([False] + [True] * 99)
+    said = {}
+
+    def moody(text):
+        said.setdefault(text, []).append(next(answers))
+        return said[text][-1]
+
+    class Twice:
+        def continuations(self, prompt, steps, count, max_tokens, seed):
+            return [Continuation("a", 1, False), Continuation("a", 1, True), Continuation("b", 1, True)]
+
+    result = search(Twice(), [Check(moody)], PROMPT)
+    assert result.text == "b"
+    assert said["a"] == [False]
+
+
 def test_reasons_are_counted():
     def raises(text):
         if "c" in text:

@@ -14,6 +14,8 @@ from splinelens.files import check_output
 if TYPE_CHECKING:
     from splinelens.generate.search import SearchResult
 
+_TRIED = 10  # tokens that are generated for each of a text, unless more is said
+
 
 def search(
     prompt: Annotated[
@@ -45,8 +47,14 @@ def search(
         int, typer.Option("--tokens", help="Most tokens that are generated for a prompt.", metavar="N", min=1)
     ] = 1000,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", help="Most tokens of the text.", metavar="N", min=1)
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--max-tokens",
+            help="Most tokens of the text. Default: a tenth of --tokens; most go to other texts.",
+            metavar="N",
+            min=1,
+        ),
+    ] = None,
     unit: Annotated[
         Literal["sentence", "line"], typer.Option("--step", help="What a step of the search is.")
     ] = "sentence",
@@ -125,7 +133,8 @@ def search(
     from splinelens.texts import read_texts
 
     texts = [prompt] if prompts is None else read_texts(prompts, column).texts
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p)
+    most = max(1, tokens // _TRIED) if max_tokens is None else max_tokens
+    sampling = Sampling(max_tokens=most, temperature=temperature, top_p=top_p)
     critic = Detector.load(detector, device=device).critic(fpr=fpr, threshold=threshold)
     head = None if value is None else ValueHead(value)
     loaded = load_model(model, head=True, device=device)

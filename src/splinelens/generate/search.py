@@ -253,7 +253,7 @@ def search(
     bank, final_bank, budget = Bank(critics), Bank(final_critics), budget or SearchBudget()
     tree = _Tree(bank, final_bank, copied(prompt), value, aggregate, float(value_weight), budget)
     stopped = tree.grow(writer, k, n, seed)
-    return tree.result(stopped, n, required=bool(every.hard))
+    return tree.result(stopped, required=bool(every.hard))
 
 
 def _require_whole(name: str, value: object, least: int = 1) -> None:
@@ -305,7 +305,8 @@ class _Tree:
         self._paths = [_Path((), _START[aggregate])]
         self._open: list[tuple[float, float, int]] = []
         self._best: dict[Hashable, int] = {}  # of each state the node with the best g
-        self._findings: dict[Hashable, dict[str, Finding]] = {}  # of each text without a state of its own
+        self._findings: dict[str, dict[str, Finding]] = {}  # of each text
+        self._final_findings: dict[str, dict[str, Finding]] = {}
         self._finished: list[int] = []
         self._dropped: Counter[str] = Counter()
         self._tokens = self._expanded = 0
@@ -327,7 +328,7 @@ class _Tree:
             self._expand(writer, number, k, seed)
         return ""
 
-    def result(self, stopped: str, n: int, *, required: bool) -> SearchResult:
+    def result(self, stopped: str, *, required: bool) -> SearchResult:
         """The best finished text, if there is one."""
         waiting = [node.number for node in self._nodes if stopped and node.final and node.outcome == "open"]
         for number in waiting:
@@ -395,7 +396,7 @@ class _Tree:
         score = g = h = None
         reason = self._unusable(text, continuation)
         if not reason:
-            findings = self._judged(key, text, continuation)
+            findings = self._judged(text, continuation.final)
             reason = self._stopper(findings)
         if not reason:
             score = sum(map(score_of, findings.values())) / len(findings) if findings else 1.0
@@ -426,16 +427,16 @@ class _Tree:
             return "not valid Unicode"
         return "empty" if continuation.final and not text.strip() else ""
 
-    def _judged(self, key: Hashable, text: str, continuation: Continuation) -> dict[str, Finding]:
-        """What the critics say; a text that was judged before keeps its findings."""
-        if continuation.state is None and key in self._findings:
-            return self._findings[key]
-        findings, _ = self._bank.judge(text, self._context, self._limit)
-        if continuation.final and self._bank.passes(findings):
-            findings |= self._final_bank.judge(text, self._context, self._limit)[0]
-        if continuation.state is None:
-            self._findings[key] = findings
-        return findings
+    def _judged(self, text: str, final: bool) -> dict[str, Finding]:
+        """What the critics say; a text keeps its findings, so that no critic changes its mind about it."""
+        if text not in self._findings:
+            self._findings[text] = self._bank.judge(text, self._context, self._limit)[0]
+        findings = self._findings[text]
+        if not final or not self._bank.passes(findings):
+            return findings
+        if text not in self._final_findings:
+            self._final_findings[text] = self._final_bank.judge(text, self._context, self._limit)[0]
+        return findings | self._final_findings[text]
 
     def _stopper(self, findings: Mapping[str, Finding]) -> str:
         """The first hard critic that does not pass, and what it says; or nothing."""
