@@ -95,7 +95,7 @@ def test_what_is_summed_up():
         "100 texts, 40 of them rude; names are made from 50 and checked on the other 50",
         "3 hyperplanes carry 60 % of the variance of the logit; the names of 1 hold on held-out texts, and "
         "halves of the corpus agree on 70 % of the n-grams",
-        "removing the word that adds most lowers the logit more than a random word in 95 % of 40 held-out "
+        "Removing the word that adds most lowers the logit more than a random word in 95 % of 40 held-out "
         "flagged texts (2.50 against -0.25)",
     ]
 

@@ -379,7 +379,7 @@ def summary_lines(explanation: Explanation) -> list[str]:
     if faithful is not None and faithful.deletion is not None:
         found = faithful.deletion
         lines.append(
-            f"removing the word that adds most lowers the logit more than a random word in "
+            f"Removing the word that adds most lowers the logit more than a random word in "
             f"{percent(found.larger)} of {found.texts:,} held-out flagged texts "
             f"({found.drop:.2f} against {found.random_drop:.2f})"
         )
