@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -239,9 +240,9 @@ def explain_words(
 
     Example:
         >>> detector = Detector.load("toxicity-fast", engine="torch")  # doctest: +SKIP
-        >>> text = "You goose, you silly goose!"
+        >>> text = "You are a stupid fool."
         >>> next(explain_words(detector, [text], head=shipped_word_head(detector))).fires  # doctest: +SKIP
-        array([False,  True, False,  True,  True])
+        array([False, False, False,  True,  True])
     """
     artifact, source = detector.artifact, Texts.of(texts)
     if artifact.task != "binary":
@@ -263,10 +264,12 @@ def explain_words(
         of_text, values = _words_of(detector, features, text, record)
         ignored = np.array([key in stop_words() for key in of_text.keys], dtype=bool)
         if head is None or features.learned is None:
-            return WordValues(of_text.bounds, values, strong_words(values, ignored))
+            return WordValues(record.verdict, of_text.bounds, values, strong_words(values, ignored))
         letters = np.array([end - begin for begin, end in of_text.bounds], dtype=int)
         columns = word_columns(features.learned, np.array(of_text.of_token), values, ignored, letters)
-        return WordValues(of_text.bounds, values, head.marked(head.scores(columns, of_text.keys)))
+        return WordValues(
+            record.verdict, of_text.bounds, values, head.marked(head.scores(columns, of_text.keys))
+        )
 
     yield from detector.reader.map(read, source.texts, locate=True, progress=progress)
 
@@ -289,15 +292,27 @@ class WordValues:
     """The words of one text.
 
     Attributes:
-        bounds: Character span of each, without the punctuation around it.
+        verdict: Of the text, at the detector's threshold for a false-positive rate of 0.05.
+        bounds: Character span of each word, without the punctuation around it.
         value: What each adds to the calibrated logit; together the logit without its constant.
         fires: Whether it has at least 0.45 of the largest value, and is no function word of English; or
-            whether a word head marks it.
+            whether a word head marks it. Both take for granted that the text has the label: of a clean text
+            they say which words come closest.
     """
 
+    verdict: str
     bounds: tuple[Bounds, ...]
     value: Float[np.ndarray, " word"]
     fires: Bool[np.ndarray, " word"]
+
+    def to_list(self) -> list[dict[str, Any]]:  # Any: plain JSON values
+        """Of each word "begin", "end", "value" and "fires"."""
+        return [
+            {"begin": begin, "end": end, "value": value, "fires": fires}
+            for (begin, end), value, fires in zip(
+                self.bounds, self.value.tolist(), self.fires.tolist(), strict=True
+            )
+        ]
 
 
 @dataclass(frozen=True)
