@@ -15,7 +15,7 @@ intervals over sentences.
 import argparse
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property, partial
@@ -635,8 +635,9 @@ class Centroids:
 def principal(values: np.ndarray, train: np.ndarray, count: int = 128) -> np.ndarray:
     """The first principal components of standardized columns, of the rows of training."""
     values = (values - values[train].mean(axis=0)) / (values[train].std(axis=0) + 1e-6)
-    square = values[train].T @ values[train]
-    return np.asarray(values @ np.linalg.eigh(square)[1][:, -count:])
+    torch.manual_seed(0)
+    _, _, directions = torch.svd_lowrank(torch.from_numpy(values[train]), q=count, niter=4)
+    return np.asarray(values @ directions.numpy())
 
 
 @dataclass
@@ -750,3 +751,480 @@ def stacked(
                 best = each.choices[int(np.argmax(each.matrix(kinds) @ weights))]
                 right[name][at] = best == cases[at].predicate.roleset
     return right
+
+
+def read_features(cases: Sequence[Case], cache: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Of each case the hidden state and margins of its last token, and of the word that is repeated after it.
+
+    The sentence before the word is all that a causal model knows there; in ``Meaning of "word":`` it knows it all.
+    """
+    sentences: dict[int, list[Case]] = defaultdict(list)
+    for case in cases:
+        sentences[case.number].append(case)
+    places = {
+        "at the predicate": (
+            [each[0].sentence.text for each in sentences.values()],
+            [[each.sentence.spans[each.predicate.word] for each in found] for found in sentences.values()],
+            [case for found in sentences.values() for case in found],
+        ),
+        "at the question": (
+            [case.stem() for case in cases],
+            [[(len(case.stem()) - 2 - len(case.word), len(case.stem()) - 2)] for case in cases],
+            cases,
+        ),
+    }
+    model: LoadedModel | None = None
+    blocks: dict[str, dict[str, np.ndarray]] = {}
+    for place, (texts, at, order) in places.items():
+        path = cache / f"features-{place.split()[-1]}.npz"
+        if not path.exists():
+            model = model or load_model(SMALLER, device="cpu", dtype="bfloat16")
+            table = extract(
+                texts,
+                model,
+                features=("hidden", "margins"),
+                layers=LAYERS,
+                pooling="last",
+                at=at,
+                batch_tokens=4096,
+            )
+            kinds = {
+                kind: np.concatenate(
+                    [table.column(column.name) for column in table.columns if f".{kind}_" in column.name],
+                    axis=1,
+                )
+                for kind in ("hidden", "margin")
+            }
+            np.savez(path, **{kind: values.astype(np.float16) for kind, values in kinds.items()})
+        stored = np.load(path)
+        for kind in ("hidden", "margin"):
+            values = stored[kind].astype(np.float32)
+            if len(values) != len(order):
+                raise SystemExit(f"{path} is of other predicates; remove it")
+            blocks[f"{kind} {place}"] = {case.key: value for case, value in zip(order, values, strict=True)}
+    return blocks
+
+
+def sense(args: argparse.Namespace) -> dict[str, Any]:
+    """The sense of a predicate: by log-likelihood, by counts of other sentences, by heads, and by several of them."""
+    examples, sample, rest = divided(read_cases(args.data), args.seed)
+    asked = [Asked(args, model) for model in (SMALLER, args.larger)]
+    record: dict[str, Any] = {
+        "examples": len(examples),
+        "millions of parameters": {each.name: each.parameters() for each in asked},
+        "sample": _sense_sample(args, asked, sample, rest, examples),
+        "all": _sense_all(args, asked[0], rest, examples),
+    }
+    return record
+
+
+def _sense_sample(
+    args: argparse.Namespace,
+    asked: Sequence[Asked],
+    sample: Sequence[Case],
+    rest: Sequence[Case],
+    examples: Sequence[Case],
+) -> dict[str, Any]:
+    groups = np.array([case.number for case in sample])
+    counts = _counts_elsewhere(sample, rest)
+    chosen: dict[str, list[str]] = {
+        "first sense": [case.senses[0].roleset for case in sample],
+        "most frequent": [most_frequent(case, counts[case.number]) for case in sample],
+    }
+    for each in asked:
+        names = each.rows("sense", sample, examples, written_sense, ask_sense)
+        letters = each.rows("letters", sample, examples, written_letters, ask_letters)
+        for kind in ("sum", "mean", "less neutral"):
+            chosen[f"{each.name}, names, {kind}"] = [
+                case.senses[int(np.argmax(likelihoods(names[case.key], len(case.senses))[kind]))].roleset
+                for case in sample
+            ]
+        chosen[f"{each.name}, letters"] = [
+            case.senses[int(np.argmax(letters[case.key].get("sum", [0.0])))].roleset for case in sample
+        ]
+    parts = {name: accuracy_parts(_right(sample, each)) for name, each in chosen.items()}
+    small, large = (each.name for each in asked)
+    record = _of_cases(sample) | compared(parts, ("first sense",), groups, args.seed)
+    record["larger less smaller"] = {
+        form: share(parts[f"{large}, {form}"], groups, args.seed, parts[f"{small}, {form}"])
+        for form in ("names, sum", "names, mean", "names, less neutral", "letters")
+    }
+    return record
+
+
+def _sense_all(
+    args: argparse.Namespace, asked: Asked, cases: Sequence[Case], examples: Sequence[Case]
+) -> dict[str, Any]:
+    several = [case for case in cases if len(case.senses) > 1]
+    rows = asked.rows("sense", cases, examples, written_sense, ask_sense)
+    blocks = read_features(several, args.cache)
+    counts = _counts_elsewhere(cases, cases, fold_of(cases, args.seed))
+    chosen = {
+        "first sense": [case.senses[0].roleset for case in cases],
+        "most frequent": [most_frequent(case, counts[case.number]) for case in cases],
+    }
+    for kind in ("sum", "mean", "less neutral"):
+        chosen[f"names, {kind}"] = [
+            case.senses[int(np.argmax(likelihoods(rows[case.key], len(case.senses))[kind]))].roleset
+            for case in cases
+        ]
+    right = {name: _right(cases, each) for name, each in chosen.items()}
+    prior, names = ("first", "count"), ("sum", "mean", "less neutral")
+    kinds_of = {
+        "counts": prior,
+        "names, fitted": ("first", *names),
+        "counts and names": (*prior, *names),
+        **{f"counts and {name}": (*prior, name) for name in blocks},
+        "counts, names and heads": (*prior, *names, *blocks),
+    }
+    of_several = stacked(several, several, rows, blocks, kinds_of, args.seed)
+    place = {case.key: at for at, case in enumerate(several)}
+    for name, values in of_several.items():
+        right[name] = np.array(
+            [values[place[case.key]] if case.key in place else case.gold is not None for case in cases]
+        )
+    record: dict[str, Any] = {}
+    for title, wanted in (
+        ("every predicate", lambda case: True),
+        ("without auxiliaries", lambda case: not case.is_auxiliary),
+        ("several senses, without auxiliaries", lambda case: not case.is_auxiliary and len(case.senses) > 1),
+    ):
+        inside = np.array([wanted(case) for case in cases])
+        kept = [case for case in cases if wanted(case)]
+        parts = {name: accuracy_parts(values[inside]) for name, values in right.items()}
+        groups = np.array([case.number for case in kept])
+        record[title] = _of_cases(kept) | compared(
+            parts, ("first sense", "most frequent", "counts"), groups, args.seed
+        )
+    return record
+
+
+def _counts_elsewhere(
+    judged: Sequence[Case], pool: Sequence[Case], fold: np.ndarray | None = None
+) -> dict[int, dict[str, Counter[str]]]:
+    """For each sentence the counts of senses outside its fold; without folds outside all that are judged."""
+    if fold is None:
+        taken = {case.number for case in judged}
+        counts = counts_of([case for case in pool if case.number not in taken])
+        return dict.fromkeys(taken, counts)
+    of_fold = [
+        counts_of([case for case, other in zip(pool, fold, strict=True) if other != one])
+        for one in range(FOLDS)
+    ]
+    return {case.number: of_fold[one] for case, one in zip(pool, fold.tolist(), strict=True)}
+
+
+def _right(cases: Sequence[Case], chosen: Sequence[str]) -> np.ndarray:
+    return np.array([case.predicate.roleset == each for case, each in zip(cases, chosen, strict=True)])
+
+
+def _of_cases(cases: Sequence[Case]) -> dict[str, Any]:
+    return {
+        "predicates": len(cases),
+        "sentences": len({case.number for case in cases}),
+        "with several senses": sum(len(case.senses) > 1 for case in cases),
+    }
+
+
+# The role of a given constituent
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """The role of each argument, given its constituent and the sense of the predicate."""
+    examples, sample, rest = divided(read_cases(args.data), args.seed)
+    sample = [case for case in sample if case.predicate.arguments]
+    table = relation_table(_outside(sample, rest))
+    arguments = [(case, at) for case in sample for at in range(len(case.predicate.arguments))]
+    gold = [case.predicate.arguments[at][1] for case, at in arguments]
+    groups = np.array([case.number for case, _ in arguments])
+    chosen: dict[str, list[str]] = {
+        "most frequent": [table[()]] * len(gold),
+        "relation and voice": [
+            _looked_up(table, relation_of(case, case.predicate.arguments[at][0])) for case, at in arguments
+        ],
+    }
+    models = [Asked(args, model) for model in (SMALLER, args.larger)]
+    for each in models:
+        rows = each.rows("given", sample, examples, written_roles, ask_roles)
+        scores = [_role_scores(rows[case.key], at) for case, at in arguments]
+        for kind in ("sum", "mean", "less neutral"):
+            chosen[f"{each.name}, {kind}"] = [
+                max(of[kind], key=of[kind].__getitem__) if of else "" for of in scores
+            ]
+        chosen[f"{each.name}, fitted"] = _fitted_roles(scores, gold, arguments, args.seed)
+    parts = {
+        name: accuracy_parts([one == other for one, other in zip(each, gold, strict=True)])
+        for name, each in chosen.items()
+    }
+    small, large = (each.name for each in models)
+    forms = ("sum", "mean", "less neutral", "fitted")
+    return {
+        "arguments": len(gold),
+        "predicates": len(sample),
+        "sentences": len(set(groups.tolist())),
+        **compared(parts, ("most frequent",), groups, args.seed),
+        "larger less smaller": {
+            form: share(parts[f"{large}, {form}"], groups, args.seed, parts[f"{small}, {form}"])
+            for form in forms
+        },
+        "right by role": {
+            role: {"arguments": count}
+            | {
+                f"{name}, {form}": sum(
+                    one == other == role for one, other in zip(chosen[f"{name}, {form}"], gold, strict=True)
+                )
+                for name in (small, large)
+                for form in ("less neutral", "fitted")
+            }
+            for role, count in Counter(gold).most_common()
+        },
+        "most frequent errors": {
+            f"{name}, fitted": [
+                f"{role} as {other}: {count}"
+                for (role, other), count in Counter(
+                    (one, other)
+                    for one, other in zip(gold, chosen[f"{name}, fitted"], strict=True)
+                    if one != other
+                ).most_common(10)
+            ]
+            for name in (small, large)
+        },
+    }
+
+
+def _outside(sample: Sequence[Case], rest: Sequence[Case]) -> list[Case]:
+    taken = {case.number for case in sample}
+    return [case for case in rest if case.number not in taken]
+
+
+def relation_of(case: Case, word: int) -> tuple[str, ...]:
+    """The dependency relation between a word and the predicate, and the voice of the predicate."""
+    sentence, predicate = case.sentence, case.predicate.word
+    passive = "pass" if "Voice=Pass" in sentence.features[predicate] else "active"
+    if sentence.heads[word] == predicate:
+        return f"child {sentence.relations[word]}", passive
+    if sentence.heads[predicate] == word:
+        return f"parent {sentence.relations[predicate]}", passive
+    return f"other {sentence.relations[word]}", passive
+
+
+def relation_table(cases: Sequence[Case], none: bool = False) -> dict[tuple[str, ...], str]:
+    """The most frequent role of each relation; of the empty one that of all.
+
+    With ``none`` candidates without a core role count, too.
+    """
+    counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for case in cases:
+        roles = dict(case.predicate.arguments)
+        if none:
+            words = candidates(case.sentence, case.predicate.word)
+            roles = {word: roles[word] if is_core(roles.get(word, "")) else NONE for word in words}
+        for word, role in roles.items():
+            counts[()][role] += 1
+            counts[relation_of(case, word)][role] += 1
+    return {relation: of.most_common(1)[0][0] for relation, of in counts.items()}
+
+
+def _looked_up(table: Mapping[tuple[str, ...], str], relation: tuple[str, ...]) -> str:
+    return table.get(relation, table[()])
+
+
+def is_core(role: str) -> bool:
+    return role[:3] == "ARG" and role[3:].isdigit()
+
+
+def _role_scores(row: Mapping[str, Any], at: int) -> dict[str, dict[str, float]]:
+    """The forms of the log-likelihood of each role for an argument; nothing without a sense in the frames."""
+    if "roles" not in row:
+        return {}
+    forms = likelihoods({**row, "sum": row["sum"][at]}, len(row["roles"]))
+    return {kind: dict(zip(row["roles"], values, strict=True)) for kind, values in forms.items()}
+
+
+def _fitted_roles(
+    scores: Sequence[Mapping[str, Mapping[str, float]]],
+    gold: Sequence[str],
+    arguments: Sequence[tuple[Case, int]],
+    seed: int,
+) -> list[str]:
+    """Out of fold: weights of the forms, and a number for each role."""
+    fold = fold_of([case for case, _ in arguments], seed)
+    names = sorted({role for of in scores if of for role in of["sum"]})
+    features = [
+        np.array(
+            [
+                [*(of[kind][role] for kind in of), *(float(role == name) for name in names)]
+                for role in of["sum"]
+            ]
+        )
+        if of
+        else np.zeros((0, 0))
+        for of in scores
+    ]
+    chosen = [""] * len(gold)
+    for held_out in range(FOLDS):
+        fitting = [
+            at for at, of in enumerate(scores) if fold[at] != held_out and of and gold[at] in of["sum"]
+        ]
+        weights = fitted_choice(
+            [features[at] for at in fitting], [list(scores[at]["sum"]).index(gold[at]) for at in fitting]
+        )
+        for at in np.flatnonzero(fold == held_out):
+            if scores[at]:
+                chosen[at] = list(scores[at]["sum"])[int(np.argmax(features[at] @ weights))]
+    return chosen
+
+
+# The argument of each role
+
+
+def arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The head of the argument of each core role, for gold senses and for those that the model prefers."""
+    examples, sample, rest = divided(read_cases(args.data), args.seed)
+    cases = whole_sentences(sample, FIRST)
+    table = relation_table(_outside(sample, rest), none=True)
+    groups = np.array([case.number for case in cases])
+    gold = [{(word, role) for word, role in case.predicate.arguments if is_core(role)} for case in cases]
+    found: dict[str, list[set[tuple[int, str]]]] = {
+        "relation and voice, gold tree": [
+            {
+                (word, role)
+                for word in candidates(case.sentence, case.predicate.word)
+                if (role := _looked_up(table, relation_of(case, word))) != NONE
+            }
+            for case in cases
+        ]
+    }
+    models = [Asked(args, model) for model in (SMALLER, args.larger)]
+    for each in models:
+        for title, is_gold in (("gold sense", True), ("told sense", False)):
+            rows = arguments_of(each, cases, examples, is_gold)
+            answers = [_answers(rows[case.key], case) for case in cases]
+            for form in ("sum", "mean", "span"):
+                found[f"{each.name}, {title}, {form}"] = [
+                    {(of[form], role) for role, of in answer.items() if of[form] is not None}
+                    for answer in answers
+                ]
+            found[f"{each.name}, {title}, fitted"] = _fitted_arguments(
+                [rows[case.key] for case in cases], cases, args.seed
+            )
+    parts = {
+        name: np.array(
+            [(2 * len(one & other), len(one) + len(other)) for one, other in zip(each, gold, strict=True)],
+            dtype=float,
+        )
+        for name, each in found.items()
+    }
+    small, large = (each.name for each in models)
+    forms = [
+        f"{title}, {form}"
+        for title in ("gold sense", "told sense")
+        for form in ("sum", "mean", "span", "fitted")
+    ]
+    return {
+        **_of_cases(cases),
+        "core arguments": sum(map(len, gold)),
+        "among the candidates": sum(
+            word in candidates(case.sentence, case.predicate.word)
+            for case, each in zip(cases, gold, strict=True)
+            for word, _ in each
+        ),
+        "F1 of heads with roles": compared(parts, (), groups, args.seed),
+        "larger less smaller": {
+            form: share(parts[f"{large}, {form}"], groups, args.seed, parts[f"{small}, {form}"])
+            for form in forms
+        },
+        "by role": {
+            name: {
+                role: {
+                    "gold": sum(role == each for of in gold for _, each in of),
+                    "said": sum(role == each for of in found[name] for _, each in of),
+                    "right": sum(
+                        role == each
+                        for one, other in zip(found[name], gold, strict=True)
+                        for _, each in one & other
+                    ),
+                }
+                for role in ("ARG0", "ARG1", "ARG2", "ARG3", "ARG4")
+            }
+            for name in (
+                f"{each}, gold sense, {form}" for each in (small, large) for form in ("span", "fitted")
+            )
+        },
+    }
+
+
+def _answers(row: Mapping[str, Any], case: Case) -> dict[str, dict[str, int | None]]:
+    """For each role the head that each form chooses, None for no argument."""
+    if "roles" not in row:
+        return {}
+    constituents = candidates(case.sentence, case.predicate.word)
+    return {
+        role: {
+            "sum": row["heads"][int(np.argmax(total))],
+            "mean": row["heads"][int(np.argmax(np.divide(total, row["tokens"])))],
+            "span": None if span == NONE else closest(span, constituents),
+        }
+        for role, total, span in zip(row["roles"], row["sum"], row["span"], strict=True)
+    }
+
+
+def _fitted_arguments(
+    rows: Sequence[Mapping[str, Any]], cases: Sequence[Case], seed: int
+) -> list[set[tuple[int, str]]]:
+    """Out of fold: weights of the sum, the mean and the tokens, and a number for no argument."""
+    fold = fold_of(cases, seed)
+    questions = [
+        (
+            at,
+            role,
+            np.array([total, np.divide(total, row["tokens"]), row["tokens"], np.arange(len(total)) == 0]).T,
+        )
+        for at, row in enumerate(rows)
+        for role, total in zip(row.get("roles", ()), row.get("sum", ()), strict=True)
+    ]
+    found: list[set[tuple[int, str]]] = [set() for _ in cases]
+    for held_out in range(FOLDS):
+        fitting, gold = [], []
+        for at, role, features in questions:
+            words = {each: word for word, each in cases[at].predicate.arguments}
+            if fold[at] != held_out and words.get(role) in rows[at]["heads"]:
+                fitting.append(features)
+                gold.append(rows[at]["heads"].index(words.get(role)))
+        weights = fitted_choice(fitting, gold)
+        for at, role, features in questions:
+            head = rows[at]["heads"][int(np.argmax(features @ weights))]
+            if fold[at] == held_out and head is not None:
+                found[at].add((head, role))
+    return found
+
+
+PARTS = {part.__name__: part for part in (sense, given, arguments)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
+    parser.add_argument(
+        "--cache", type=Path, required=True, help="folder that keeps log-likelihoods and features"
+    )
+    parser.add_argument(
+        "--larger", default="qwen2.5-coder-0.5b", help="alias, folder or file of the larger model"
+    )
+    parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS), help="what to measure")
+    parser.add_argument("--seed", type=int, default=0, help="of examples, samples, folds and intervals")
+    parser.add_argument("-o", "--output", type=Path, help="JSON record to update")
+    args = parser.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    for name in args.part:
+        result = PARTS[name](args)
+        print(json.dumps({name: result}), flush=True)
+        if args.output:
+            record = json.loads(args.output.read_text("utf-8")) if args.output.exists() else {}
+            args.output.write_text(json.dumps(record | {name: result}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
