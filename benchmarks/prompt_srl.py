@@ -58,6 +58,125 @@ SMALLER = "smollm2-135m"
 FIRST = 200  # predicates of the sample whose arguments are asked for
 
 
+# What the models say, kept in a file
+
+
+class Asked:
+    """Log-likelihoods of one stage by one model, a row a predicate; a stopped run continues."""
+
+    def __init__(self, args: argparse.Namespace, model: str):
+        self._args, self._model = args, model
+        self.name = Path(model).stem
+        self._loaded: LoadedModel | None = None
+
+    def rows(
+        self,
+        stage: str,
+        cases: Sequence[Case],
+        examples: Sequence[Case],
+        write: Callable[[Case], str],
+        ask: Callable[[Prompted, Case], dict[str, Any] | None],
+    ) -> dict[str, dict[str, Any]]:
+        """For each case what ``ask`` returns after examples that ``write`` writes; None is left out."""
+        path = self._args.cache / f"{stage}-{self.name}-{self._args.seed}.jsonl"
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        done = {row["key"]: row for row in map(json.loads, lines)}
+        left = [case for case in cases if case.key not in done]
+        if left:
+            prompted = Prompted(self._model_of(), "".join(map(write, examples)))
+            with path.open("a", encoding="utf-8") as file:
+                for case in left:
+                    row = {"key": case.key, **(ask(prompted, case) or {})}
+                    done[case.key] = row
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+        return {case.key: done[case.key] for case in cases}
+
+    def parameters(self) -> int:
+        """Its parameters, in millions; a head that repeats the embeddings is not counted twice."""
+        path = self._args.cache / f"parameters-{self.name}.json"
+        if not path.exists():
+            causal: Any = self._model_of().causal
+            head = causal.get_output_embeddings().weight
+            tied = head is causal.get_input_embeddings().weight
+            count = sum(each.numel() for each in causal.parameters()) - (0 if tied else head.numel())
+            path.write_text(json.dumps(count), "utf-8")
+        return round(json.loads(path.read_text("utf-8")) / 1e6)
+
+    def _model_of(self) -> LoadedModel:
+        if self._loaded is None:
+            self._loaded = load_model(self._model, head=True, device="cpu", dtype="bfloat16")
+        return self._loaded
+
+
+def arguments_of(
+    asked: Asked, cases: Sequence[Case], examples: Sequence[Case], gold: bool
+) -> dict[str, dict[str, Any]]:
+    """The answers about arguments for the gold senses, or for those that the model prefers."""
+    rows = {} if gold else asked.rows("sense", cases, examples, written_sense, ask_sense)
+    sense_of = {
+        case.key: case.gold if gold else case.frame(preferred(rows[case.key], case, "less neutral"))
+        for case in cases
+    }
+    found = {}
+    if not gold:  # most are the gold ones
+        found = arguments_of(asked, cases, examples, True)
+        found = {case.key: found[case.key] for case in cases if sense_of[case.key] == case.gold}
+    left = [case for case in cases if case.key not in found]
+    stage = "arguments" if gold else "arguments-told"
+    return found | asked.rows(stage, left, examples, written_arguments, partial(ask_arguments, sense_of))
+
+
+def _sums(scores: Sequence[tuple[float, int]]) -> list[float]:
+    return [score for score, _ in scores]
+
+
+def _tokens(scores: Sequence[tuple[float, int]]) -> list[int]:
+    return [tokens for _, tokens in scores]
+
+
+# Shares with intervals
+
+
+Parts = np.ndarray
+"""(case, 2): what the sums of a share are added up from, such as right and all answers."""
+
+
+def share(parts: Parts, groups: np.ndarray, seed: int, less: Parts | None = None) -> list[float]:
+    """The share of sums, less that of another method, and its interval over groups."""
+
+    def of(times: np.ndarray) -> np.ndarray:
+        above, below = times @ parts[:, 0], times @ parts[:, 1]
+        value = above / np.maximum(below, 1e-9)
+        if less is not None:
+            value = value - (times @ less[:, 0]) / np.maximum(times @ less[:, 1], 1e-9)
+        return np.asarray(value)
+
+    resampled = [of(times) for times in row_samples(len(parts), groups, 10_000, seed)]
+    interval = percentile_interval(np.concatenate(resampled)) or (np.nan, np.nan)
+    return [round(float(value), 4) for value in (of(np.ones((1, len(parts))))[0], *interval)]
+
+
+def accuracy_parts(right: Sequence[bool] | np.ndarray) -> Parts:
+    return np.stack([np.asarray(right, dtype=float), np.ones(len(right))], axis=1)
+
+
+def compared(
+    parts: Mapping[str, Parts], against: Sequence[str], groups: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """For each method its share, and its difference from some of them."""
+    record: dict[str, Any] = {}
+    for name, each in parts.items():
+        record[name] = {"value": share(each, groups, seed)}
+        for other in against:
+            if name != other and other in parts:
+                record[name][f"less {other}"] = share(each, groups, seed, parts[other])
+    return record
+
+
+# The sense
+
+
 def sense(args: argparse.Namespace) -> dict[str, Any]:
     """The sense of a predicate: by log-likelihood, by counts of other sentences, by heads, and by several of them."""
     examples, sample, rest = divided(read_cases(args.data), args.seed)
@@ -446,122 +565,6 @@ def _fitted_arguments(
             if fold[at] == held_out and head is not None:
                 found[at].add((head, role))
     return found
-
-
-# What the models say, kept in a file
-
-
-class Asked:
-    """Log-likelihoods of one stage by one model, a row a predicate; a stopped run continues."""
-
-    def __init__(self, args: argparse.Namespace, model: str):
-        self._args, self._model = args, model
-        self.name = Path(model).stem
-        self._loaded: LoadedModel | None = None
-
-    def rows(
-        self,
-        stage: str,
-        cases: Sequence[Case],
-        examples: Sequence[Case],
-        write: Callable[[Case], str],
-        ask: Callable[[Prompted, Case], dict[str, Any] | None],
-    ) -> dict[str, dict[str, Any]]:
-        """For each case what ``ask`` returns after examples that ``write`` writes; None is left out."""
-        path = self._args.cache / f"{stage}-{self.name}-{self._args.seed}.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        done = {row["key"]: row for row in map(json.loads, lines)}
-        left = [case for case in cases if case.key not in done]
-        if left:
-            prompted = Prompted(self._model_of(), "".join(map(write, examples)))
-            with path.open("a", encoding="utf-8") as file:
-                for case in left:
-                    row = {"key": case.key, **(ask(prompted, case) or {})}
-                    done[case.key] = row
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
-        return {case.key: done[case.key] for case in cases}
-
-    def parameters(self) -> int:
-        """Its parameters, in millions; a head that repeats the embeddings is not counted twice."""
-        path = self._args.cache / f"parameters-{self.name}.json"
-        if not path.exists():
-            causal: Any = self._model_of().causal
-            head = causal.get_output_embeddings().weight
-            tied = head is causal.get_input_embeddings().weight
-            count = sum(each.numel() for each in causal.parameters()) - (0 if tied else head.numel())
-            path.write_text(json.dumps(count), "utf-8")
-        return round(json.loads(path.read_text("utf-8")) / 1e6)
-
-    def _model_of(self) -> LoadedModel:
-        if self._loaded is None:
-            self._loaded = load_model(self._model, head=True, device="cpu", dtype="bfloat16")
-        return self._loaded
-
-
-def arguments_of(
-    asked: Asked, cases: Sequence[Case], examples: Sequence[Case], gold: bool
-) -> dict[str, dict[str, Any]]:
-    """The answers about arguments for the gold senses, or for those that the model prefers."""
-    rows = {} if gold else asked.rows("sense", cases, examples, written_sense, ask_sense)
-    sense_of = {
-        case.key: case.gold if gold else case.frame(preferred(rows[case.key], case, "less neutral"))
-        for case in cases
-    }
-    found = {}
-    if not gold:  # most are the gold ones
-        found = arguments_of(asked, cases, examples, True)
-        found = {case.key: found[case.key] for case in cases if sense_of[case.key] == case.gold}
-    left = [case for case in cases if case.key not in found]
-    stage = "arguments" if gold else "arguments-told"
-    return found | asked.rows(stage, left, examples, written_arguments, partial(ask_arguments, sense_of))
-
-
-def _sums(scores: Sequence[tuple[float, int]]) -> list[float]:
-    return [score for score, _ in scores]
-
-
-def _tokens(scores: Sequence[tuple[float, int]]) -> list[int]:
-    return [tokens for _, tokens in scores]
-
-
-# Shares with intervals
-
-
-Parts = np.ndarray
-"""(case, 2): what the sums of a share are added up from, such as right and all answers."""
-
-
-def share(parts: Parts, groups: np.ndarray, seed: int, less: Parts | None = None) -> list[float]:
-    """The share of sums, less that of another method, and its interval over groups."""
-
-    def of(times: np.ndarray) -> np.ndarray:
-        above, below = times @ parts[:, 0], times @ parts[:, 1]
-        value = above / np.maximum(below, 1e-9)
-        if less is not None:
-            value = value - (times @ less[:, 0]) / np.maximum(times @ less[:, 1], 1e-9)
-        return np.asarray(value)
-
-    resampled = [of(times) for times in row_samples(len(parts), groups, 10_000, seed)]
-    interval = percentile_interval(np.concatenate(resampled)) or (np.nan, np.nan)
-    return [round(float(value), 4) for value in (of(np.ones((1, len(parts))))[0], *interval)]
-
-
-def accuracy_parts(right: Sequence[bool] | np.ndarray) -> Parts:
-    return np.stack([np.asarray(right, dtype=float), np.ones(len(right))], axis=1)
-
-
-def compared(
-    parts: Mapping[str, Parts], against: Sequence[str], groups: np.ndarray, seed: int
-) -> dict[str, Any]:
-    """For each method its share, and its difference from some of them."""
-    record: dict[str, Any] = {}
-    for name, each in parts.items():
-        record[name] = {"value": share(each, groups, seed)}
-        for other in against:
-            if name != other and other in parts:
-                record[name][f"less {other}"] = share(each, groups, seed, parts[other])
-    return record
 
 
 PARTS = {part.__name__: part for part in (sense, given, arguments)}
