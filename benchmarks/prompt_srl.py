@@ -79,8 +79,11 @@ class Asked:
     ) -> dict[str, dict[str, Any]]:
         """For each case what ``ask`` returns after examples that ``write`` writes; None is left out."""
         path = self._args.cache / f"{stage}-{self.name}-{self._args.seed}.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        done = {row["key"]: row for row in map(json.loads, lines)}
+        lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+        whole = [line for line in lines if line.endswith("\n")]
+        if len(whole) < len(lines):  # killed while it wrote
+            path.write_text("".join(whole), "utf-8")
+        done = {row["key"]: row for row in map(json.loads, whole)}
         left = [case for case in cases if case.key not in done]
         if left:
             prompted = Prompted(self._model_of(), "".join(map(write, examples)))
@@ -125,14 +128,6 @@ def arguments_of(
     left = [case for case in cases if case.key not in found]
     stage = "arguments" if gold else "arguments-told"
     return found | asked.rows(stage, left, examples, written_arguments, partial(ask_arguments, sense_of))
-
-
-def _sums(scores: Sequence[tuple[float, int]]) -> list[float]:
-    return [score for score, _ in scores]
-
-
-def _tokens(scores: Sequence[tuple[float, int]]) -> list[int]:
-    return [tokens for _, tokens in scores]
 
 
 # Shares with intervals

@@ -320,3 +320,11 @@ def ask_arguments(
         "tokens": [scores[0][place][1] for place in places],
         "span": [texts[int(np.argmax(_sums(of_role)))] for of_role in scores],
     }
+
+
+def _sums(scores: Sequence[tuple[float, int]]) -> list[float]:
+    return [score for score, _ in scores]
+
+
+def _tokens(scores: Sequence[tuple[float, int]]) -> list[int]:
+    return [tokens for _, tokens in scores]

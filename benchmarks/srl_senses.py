@@ -105,7 +105,9 @@ def principal(values: np.ndarray, train: np.ndarray, count: int = 128) -> np.nda
     """The first principal components of standardized columns, of the rows of training."""
     values = (values - values[train].mean(axis=0)) / (values[train].std(axis=0) + 1e-6)
     torch.manual_seed(0)
-    _, _, directions = torch.svd_lowrank(torch.from_numpy(values[train]), q=count, niter=4)
+    _, _, directions = torch.svd_lowrank(
+        torch.from_numpy(values[train]), q=min(count, *values[train].shape), niter=4
+    )
     return np.asarray(values @ directions.numpy())
 
 
