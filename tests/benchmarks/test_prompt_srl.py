@@ -1,4 +1,4 @@
-"""Tests ``benchmarks/prompt_srl.py``: choices beside full passes; constituents, weights and shares by hand."""
+"""Tests ``benchmarks/prompt_srl.py``: choices beside full passes; constituents, weights, shares by hand."""
 
 from argparse import Namespace
 from dataclasses import replace
