@@ -101,12 +101,21 @@ class Centroids:
         return [-float(((at - mean) ** 2).sum()) / 2 for mean in means]
 
 
-def principal(values: np.ndarray, train: np.ndarray, count: int = 128) -> np.ndarray:
-    """The first principal components of standardized columns, of the rows of training."""
-    values = (values - values[train].mean(axis=0)) / (values[train].std(axis=0) + 1e-6)
+def principal(values: np.ndarray, lemmas: Sequence[str], train: np.ndarray, count: int = 128) -> np.ndarray:
+    """The first principal components of what tells rows of one lemma apart, of the rows of training.
+
+    From each row the mean of its lemma is taken, so that no component is spent on which lemma it is.
+    """
+    _, lemma = np.unique(lemmas, return_inverse=True)
+    times = np.bincount(lemma[train], minlength=lemma.max() + 1)[:, None]
+    total = np.zeros((len(times), values.shape[1]), np.float32)
+    np.add.at(total, lemma[train], values[train])
+    mean = np.where(times > 0, total / np.maximum(times, 1), values[train].mean(axis=0))
+    values = values - mean[lemma]
+    values = values / (values[train].std(axis=0) + 1e-6)
     torch.manual_seed(0)
     _, _, directions = torch.svd_lowrank(
-        torch.from_numpy(values[train]), q=min(count, *values[train].shape), niter=4
+        torch.from_numpy(values[train]), q=min(count, *values.shape), niter=4
     )
     return np.asarray(values @ directions.numpy())
 
@@ -184,6 +193,7 @@ def stacked(
     """
     fold = dict(zip((case.key for case in pool), fold_of(pool, seed), strict=True))
     inner = dict(zip((case.key for case in pool), fold_of(pool, seed + 1), strict=True))
+    lemmas = [case.lemma for case in pool]
     right = {name: np.zeros(len(cases), dtype=bool) for name in kinds_of}
     for held_out in range(FOLDS):
         outside = np.array([fold[case.key] != held_out for case in pool])
@@ -191,7 +201,7 @@ def stacked(
             name: dict(
                 zip(
                     (case.key for case in pool),
-                    principal(np.stack([values[case.key] for case in pool]), outside),
+                    principal(np.stack([values[case.key] for case in pool]), lemmas, outside),
                     strict=True,
                 )
             )
@@ -230,20 +240,20 @@ def stacked(
 
 
 def read_features(cases: Sequence[Case], name: str, cache: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Of each case the hidden state and margins of its last token, and of the word that is repeated after it.
+    """Of each case hidden states and margins at the predicate, at the word after it, and where it is repeated.
 
-    The sentence before the word is all that a causal model knows there; in ``Meaning of "word":`` it knows it all.
+    The sentence before a word is all that a causal model knows there. After the sentence, in ``Meaning of
+    "word":``, it knows it all.
     """
     sentences: dict[int, list[Case]] = defaultdict(list)
     for case in cases:
         sentences[case.number].append(case)
-    places = {
-        "at the predicate": (
-            [each[0].sentence.text for each in sentences.values()],
-            [[each.sentence.spans[each.predicate.word] for each in found] for found in sentences.values()],
-            [case for found in sentences.values() for case in found],
-        ),
-        "at the question": (
+    texts = [found[0].sentence.text for found in sentences.values()]
+    in_order = [case for found in sentences.values() for case in found]
+    places: dict[str, tuple[list[str], list[list[tuple[int, int]]], Sequence[Case]]] = {
+        "predicate": (texts, [[_word(case, 0) for case in found] for found in sentences.values()], in_order),
+        "next word": (texts, [[_word(case, 1) for case in found] for found in sentences.values()], in_order),
+        "question": (
             [case.stem() for case in cases],
             [[(len(case.stem()) - 2 - len(case.word), len(case.stem()) - 2)] for case in cases],
             cases,
@@ -251,12 +261,12 @@ def read_features(cases: Sequence[Case], name: str, cache: Path) -> dict[str, di
     }
     model: LoadedModel | None = None
     blocks: dict[str, dict[str, np.ndarray]] = {}
-    for place, (texts, at, order) in places.items():
+    for place, (of_place, at, order) in places.items():
         path = cache / f"features-{place.split()[-1]}.npz"
         if not path.exists():
             model = model or load_model(name, device="cpu", dtype="bfloat16")
             table = extract(
-                texts,
+                of_place,
                 model,
                 features=("hidden", "margins"),
                 layers=LAYERS,
@@ -265,17 +275,25 @@ def read_features(cases: Sequence[Case], name: str, cache: Path) -> dict[str, di
                 batch_tokens=4096,
             )
             kinds = {
-                kind: np.concatenate(
-                    [table.column(column.name) for column in table.columns if f".{kind}_" in column.name],
-                    axis=1,
-                )
+                kind: [column.name for column in table.columns if f".{kind}_" in column.name]
                 for kind in ("hidden", "margin")
             }
-            np.savez(path, **{kind: values.astype(np.float16) for kind, values in kinds.items()})
+            np.savez(
+                path,
+                **{
+                    kind: np.concatenate([table.column(each) for each in names], axis=1).astype(np.float16)
+                    for kind, names in kinds.items()
+                },
+            )
         stored = np.load(path)
         for kind in ("hidden", "margin"):
             values = stored[kind].astype(np.float32)
-            if len(values) != len(order):
-                raise SystemExit(f"{path} is of other predicates; remove it")
-            blocks[f"{kind} {place}"] = {case.key: value for case, value in zip(order, values, strict=True)}
+            blocks[f"{kind} at the {place}"] = {
+                case.key: value for case, value in zip(order, values, strict=True)
+            }
     return blocks
+
+
+def _word(case: Case, after: int) -> tuple[int, int]:
+    """The characters of the predicate, or of a word after it; of the last one if there is none."""
+    return case.sentence.spans[min(case.predicate.word + after, len(case.sentence.words) - 1)]
