@@ -16,6 +16,7 @@ import argparse
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from srl_questions import (
     ask_sense,
     candidates,
     closest,
+    core_roles,
     divided,
     read_cases,
     whole_sentences,
@@ -55,6 +57,7 @@ from splinelens.detect.bootstrap import percentile_interval, row_samples
 from splinelens.models import LoadedModel, load_model
 
 SMALLER = "smollm2-135m"
+FORMS = ("sum", "mean", "less neutral")
 FIRST = 200  # predicates of the sample whose arguments are asked for
 
 
@@ -66,7 +69,7 @@ class Asked:
 
     def __init__(self, args: argparse.Namespace, model: str):
         self._args, self._model = args, model
-        self.name = Path(model).stem
+        self.name = Path(model).name.removesuffix(".gguf")
         self._loaded: LoadedModel | None = None
 
     def rows(
@@ -201,7 +204,7 @@ def _sense_sample(
     for each in asked:
         names = each.rows("sense", sample, examples, written_sense, ask_sense)
         letters = each.rows("letters", sample, examples, written_letters, ask_letters)
-        for kind in ("sum", "mean", "less neutral"):
+        for kind in FORMS:
             chosen[f"{each.name}, names, {kind}"] = [
                 preferred(names[case.key], case, kind) for case in sample
             ]
@@ -229,16 +232,16 @@ def _sense_all(
         "first sense": [case.rolesets[0] for case in cases],
         "most frequent": [most_frequent(case, counts[case.number]) for case in cases],
     }
-    for kind in ("sum", "mean", "less neutral"):
+    for kind in FORMS:
         chosen[f"names, {kind}"] = [preferred(rows[case.key], case, kind) for case in cases]
     right = {name: _right(cases, each) for name, each in chosen.items()}
-    prior, names = ("first", "count"), ("sum", "mean", "less neutral")
+    prior = ("first", "count")
     kinds_of = {
         "counts": prior,
-        "names, fitted": ("first", *names),
-        "counts and names": (*prior, *names),
+        "names, fitted": ("first", *FORMS),
+        "counts and names": (*prior, *FORMS),
         **{f"counts and {name}": (*prior, name) for name in blocks},
-        "counts, names and heads": (*prior, *names, *blocks),
+        "counts, names and heads": (*prior, *FORMS, *blocks),
     }
     of_several = stacked(several, several, rows, blocks, kinds_of, args.seed)
     place = {case.key: at for at, case in enumerate(several)}
@@ -293,42 +296,82 @@ def _of_cases(cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
-    """The role of each argument, given its constituent and the sense of the predicate."""
+    """The role of each argument, given its constituent and the sense of the predicate; and which of its core roles."""
     examples, sample, rest = divided(read_cases(args.data), args.seed)
     sample = [case for case in sample if case.predicate.arguments]
-    table = relation_table(_outside(sample, rest))
-    arguments = [(case, at) for case in sample for at in range(len(case.predicate.arguments))]
-    gold = [case.predicate.arguments[at][1] for case, at in arguments]
-    groups = np.array([case.number for case, _ in arguments])
-    chosen: dict[str, list[str]] = {
-        "most frequent": [table[()]] * len(gold),
-        "relation and voice": [
-            _looked_up(table, relation_of(case, case.predicate.arguments[at][0])) for case, at in arguments
-        ],
-    }
+    others = _outside(sample, rest)
     models = [Asked(args, model) for model in (SMALLER, args.larger)]
-    for each in models:
-        rows = each.rows("given", sample, examples, written_roles, ask_roles)
-        scores = [_role_scores(rows[case.key], at) for case, at in arguments]
-        for kind in ("sum", "mean", "less neutral"):
-            chosen[f"{each.name}, {kind}"] = [
+    rows = {each.name: each.rows("given", sample, examples, written_roles, ask_roles) for each in models}
+    everything = [
+        Argument(case, at, role) for case in sample for at, (_, role) in enumerate(case.predicate.arguments)
+    ]
+    core = [each for each in everything if each.case.gold and each.role in core_roles(each.case.gold)]
+    return {
+        "every role": _given(everything, rows, others, args.seed),
+        "among the core roles of the sense": _given(core, rows, others, args.seed, is_core),
+    }
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a predicate: its place among them, and its role."""
+
+    case: Case
+    place: int
+    role: str
+
+    @property
+    def word(self) -> int:
+        return self.case.predicate.arguments[self.place][0]
+
+    def scores(self, row: Mapping[str, Any], among: Callable[[str], bool]) -> dict[str, dict[str, float]]:
+        """The forms of the log-likelihood of each role; nothing where the sense is not in the frames."""
+        if "roles" not in row:
+            return {}
+        forms = likelihoods({**row, "sum": row["sum"][self.place]}, len(row["roles"]))
+        return {
+            kind: {role: value for role, value in zip(row["roles"], values, strict=True) if among(role)}
+            for kind, values in forms.items()
+        }
+
+
+def _given(
+    arguments: Sequence[Argument],
+    rows: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    others: Sequence[Case],
+    seed: int,
+    among: Callable[[str], bool] = bool,
+) -> dict[str, Any]:
+    gold = [each.role for each in arguments]
+    groups = np.array([each.case.number for each in arguments])
+    chosen: dict[str, list[str]] = {
+        name: [table.get(place(each.case, each.word), table[()]) for each in arguments]
+        for name, place in (
+            ("most frequent", lambda case, word: ()),
+            ("side of the predicate", side_of),
+            ("relation and voice, gold tree", relation_of),
+        )
+        for table in [role_table(others, place, among)]
+    }
+    for name, of_model in rows.items():
+        scores = [each.scores(of_model[each.case.key], among) for each in arguments]
+        for kind in FORMS:
+            chosen[f"{name}, {kind}"] = [
                 max(of[kind], key=of[kind].__getitem__) if of else "" for of in scores
             ]
-        chosen[f"{each.name}, fitted"] = _fitted_roles(scores, gold, arguments, args.seed)
+        chosen[f"{name}, fitted"] = _fitted_roles(scores, arguments, seed)
     parts = {
         name: accuracy_parts([one == other for one, other in zip(each, gold, strict=True)])
         for name, each in chosen.items()
     }
-    small, large = (each.name for each in models)
-    forms = ("sum", "mean", "less neutral", "fitted")
+    small, large = rows
     return {
         "arguments": len(gold),
-        "predicates": len(sample),
         "sentences": len(set(groups.tolist())),
-        **compared(parts, ("most frequent",), groups, args.seed),
+        **compared(parts, ("most frequent", "side of the predicate"), groups, seed),
         "larger less smaller": {
-            form: share(parts[f"{large}, {form}"], groups, args.seed, parts[f"{small}, {form}"])
-            for form in forms
+            form: share(parts[f"{large}, {form}"], groups, seed, parts[f"{small}, {form}"])
+            for form in (*FORMS, "fitted")
         },
         "right by role": {
             role: {"arguments": count}
@@ -336,10 +379,10 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
                 f"{name}, {form}": sum(
                     one == other == role for one, other in zip(chosen[f"{name}, {form}"], gold, strict=True)
                 )
-                for name in (small, large)
-                for form in ("less neutral", "fitted")
+                for name in rows
+                for form in ("sum", "fitted")
             }
-            for role, count in Counter(gold).most_common()
+            for role, count in Counter(gold).most_common(12)
         },
         "most frequent errors": {
             f"{name}, fitted": [
@@ -348,9 +391,9 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
                     (one, other)
                     for one, other in zip(gold, chosen[f"{name}, fitted"], strict=True)
                     if one != other
-                ).most_common(10)
+                ).most_common(8)
             ]
-            for name in (small, large)
+            for name in rows
         },
     }
 
@@ -360,10 +403,15 @@ def _outside(sample: Sequence[Case], rest: Sequence[Case]) -> list[Case]:
     return [case for case in rest if case.number not in taken]
 
 
+def side_of(case: Case, word: int) -> tuple[str, ...]:
+    """Whether a word is before the predicate or after it."""
+    return ("before" if word < case.predicate.word else "after",)
+
+
 def relation_of(case: Case, word: int) -> tuple[str, ...]:
     """The dependency relation between a word and the predicate, and the voice of the predicate."""
     sentence, predicate = case.sentence, case.predicate.word
-    passive = "pass" if "Voice=Pass" in sentence.features[predicate] else "active"
+    passive = "passive" if "Voice=Pass" in sentence.features[predicate] else "active"
     if sentence.heads[word] == predicate:
         return f"child {sentence.relations[word]}", passive
     if sentence.heads[predicate] == word:
@@ -371,70 +419,59 @@ def relation_of(case: Case, word: int) -> tuple[str, ...]:
     return f"other {sentence.relations[word]}", passive
 
 
-def relation_table(cases: Sequence[Case], none: bool = False) -> dict[tuple[str, ...], str]:
-    """The most frequent role of each relation; of the empty one that of all.
+def role_table(
+    cases: Sequence[Case],
+    place: Callable[[Case, int], tuple[str, ...]],
+    keep: Callable[[str], bool] = bool,
+    none: bool = False,
+) -> dict[tuple[str, ...], str]:
+    """The most frequent of the roles to keep for each place of an argument; of the empty place that of all.
 
-    With ``none`` candidates without a core role count, too.
+    With ``none`` candidates without such a role count, too.
     """
     counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for case in cases:
-        roles = dict(case.predicate.arguments)
+        roles = {word: role for word, role in case.predicate.arguments if keep(role)}
         if none:
             words = candidates(case.sentence, case.predicate.word)
-            roles = {word: roles[word] if is_core(roles.get(word, "")) else NONE for word in words}
+            roles = {word: roles.get(word, NONE) for word in words}
         for word, role in roles.items():
             counts[()][role] += 1
-            counts[relation_of(case, word)][role] += 1
-    return {relation: of.most_common(1)[0][0] for relation, of in counts.items()}
-
-
-def _looked_up(table: Mapping[tuple[str, ...], str], relation: tuple[str, ...]) -> str:
-    return table.get(relation, table[()])
+            if place(case, word):
+                counts[place(case, word)][role] += 1
+    return {place: of.most_common(1)[0][0] for place, of in counts.items()}
 
 
 def is_core(role: str) -> bool:
     return role[:3] == "ARG" and role[3:].isdigit()
 
 
-def _role_scores(row: Mapping[str, Any], at: int) -> dict[str, dict[str, float]]:
-    """The forms of the log-likelihood of each role for an argument; nothing without a sense in the frames."""
-    if "roles" not in row:
-        return {}
-    forms = likelihoods({**row, "sum": row["sum"][at]}, len(row["roles"]))
-    return {kind: dict(zip(row["roles"], values, strict=True)) for kind, values in forms.items()}
-
-
 def _fitted_roles(
     scores: Sequence[Mapping[str, Mapping[str, float]]],
-    gold: Sequence[str],
-    arguments: Sequence[tuple[Case, int]],
+    arguments: Sequence[Argument],
     seed: int,
 ) -> list[str]:
-    """Out of fold: weights of the forms, and a number for each role."""
-    fold = fold_of([case for case, _ in arguments], seed)
-    names = sorted({role for of in scores if of for role in of["sum"]})
+    """Out of fold: weights of forms of the log-likelihood, and a number for each role."""
+    fold = fold_of([each.case for each in arguments], seed)
+    choices = [list(of["sum"]) if of else [] for of in scores]
+    names = sorted({role for of in choices for role in of})
     features = [
         np.array(
-            [
-                [*(of[kind][role] for kind in of), *(float(role == name) for name in names)]
-                for role in of["sum"]
-            ]
+            [[*(of[kind][role] for kind in FORMS), *(float(role == name) for name in names)] for role in each]
         )
-        if of
-        else np.zeros((0, 0))
-        for of in scores
+        for of, each in zip(scores, choices, strict=True)
     ]
-    chosen = [""] * len(gold)
+    chosen = [""] * len(arguments)
     for held_out in range(FOLDS):
         fitting = [
-            at for at, of in enumerate(scores) if fold[at] != held_out and of and gold[at] in of["sum"]
+            at for at, each in enumerate(arguments) if fold[at] != held_out and each.role in choices[at]
         ]
         weights = fitted_choice(
-            [features[at] for at in fitting], [list(scores[at]["sum"]).index(gold[at]) for at in fitting]
+            [features[at] for at in fitting], [choices[at].index(arguments[at].role) for at in fitting]
         )
         for at in np.flatnonzero(fold == held_out):
-            if scores[at]:
-                chosen[at] = list(scores[at]["sum"])[int(np.argmax(features[at] @ weights))]
+            if choices[at]:
+                chosen[at] = choices[at][int(np.argmax(features[at] @ weights))]
     return chosen
 
 
@@ -445,7 +482,7 @@ def arguments(args: argparse.Namespace) -> dict[str, Any]:
     """The head of the argument of each core role, for gold senses and for those that the model prefers."""
     examples, sample, rest = divided(read_cases(args.data), args.seed)
     cases = whole_sentences(sample, FIRST)
-    table = relation_table(_outside(sample, rest), none=True)
+    table = role_table(_outside(cases, rest), relation_of, is_core, none=True)
     groups = np.array([case.number for case in cases])
     gold = [{(word, role) for word, role in case.predicate.arguments if is_core(role)} for case in cases]
     found: dict[str, list[set[tuple[int, str]]]] = {
@@ -453,13 +490,16 @@ def arguments(args: argparse.Namespace) -> dict[str, Any]:
             {
                 (word, role)
                 for word in candidates(case.sentence, case.predicate.word)
-                if (role := _looked_up(table, relation_of(case, word))) != NONE
+                if (role := table.get(relation_of(case, word), table[()])) != NONE
             }
             for case in cases
         ]
     }
     models = [Asked(args, model) for model in (SMALLER, args.larger)]
+    which = {}
     for each in models:
+        of_gold = arguments_of(each, cases, examples, True)
+        which[each.name] = _which([of_gold[case.key] for case in cases], cases, groups, args.seed)
         for title, is_gold in (("gold sense", True), ("told sense", False)):
             rows = arguments_of(each, cases, examples, is_gold)
             answers = [_answers(rows[case.key], case) for case in cases]
@@ -497,6 +537,7 @@ def arguments(args: argparse.Namespace) -> dict[str, Any]:
             form: share(parts[f"{large}, {form}"], groups, args.seed, parts[f"{small}, {form}"])
             for form in forms
         },
+        "which candidate, gold sense": which,
         "by role": {
             name: {
                 role: {
@@ -532,34 +573,77 @@ def _answers(row: Mapping[str, Any], case: Case) -> dict[str, dict[str, int | No
     }
 
 
+@dataclass(frozen=True)
+class Question:
+    """A core role of a case, and of no argument and each candidate the sum, the mean, the tokens, and a mark of none."""
+
+    at: int
+    role: str
+    heads: Sequence[int | None]
+    gold: int | None
+    features: np.ndarray
+
+    def answer(self, weights: np.ndarray, less_none: float) -> int | None:
+        values = self.features @ weights
+        values[0] -= less_none
+        return self.heads[int(np.argmax(values))]
+
+
+def _questions(rows: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> list[Question]:
+    questions = []
+    for at, (row, case) in enumerate(zip(rows, cases, strict=True)):
+        words = {role: word for word, role in case.predicate.arguments}
+        for role, total in zip(row.get("roles", ()), row.get("sum", ()), strict=True):
+            none = np.arange(len(total)) == 0
+            features = np.array([total, np.divide(total, row["tokens"]), row["tokens"], none]).T
+            questions.append(Question(at, role, row["heads"], words.get(role), features))
+    return questions
+
+
 def _fitted_arguments(
     rows: Sequence[Mapping[str, Any]], cases: Sequence[Case], seed: int
 ) -> list[set[tuple[int, str]]]:
-    """Out of fold: weights of the sum, the mean and the tokens, and a number for no argument."""
-    fold = fold_of(cases, seed)
-    questions = [
-        (
-            at,
-            role,
-            np.array([total, np.divide(total, row["tokens"]), row["tokens"], np.arange(len(total)) == 0]).T,
-        )
-        for at, row in enumerate(rows)
-        for role, total in zip(row.get("roles", ()), row.get("sum", ()), strict=True)
-    ]
+    """Out of fold: weights of the features by likelihood, and how much none loses by F1."""
+    fold, questions = fold_of(cases, seed), _questions(rows, cases)
     found: list[set[tuple[int, str]]] = [set() for _ in cases]
     for held_out in range(FOLDS):
-        fitting, gold = [], []
-        for at, role, features in questions:
-            words = {each: word for word, each in cases[at].predicate.arguments}
-            if fold[at] != held_out and words.get(role) in rows[at]["heads"]:
-                fitting.append(features)
-                gold.append(rows[at]["heads"].index(words.get(role)))
-        weights = fitted_choice(fitting, gold)
-        for at, role, features in questions:
-            head = rows[at]["heads"][int(np.argmax(features @ weights))]
-            if fold[at] == held_out and head is not None:
-                found[at].add((head, role))
+        fitting = [each for each in questions if fold[each.at] != held_out and each.gold in each.heads]
+        weights = fitted_choice(
+            [each.features for each in fitting], [each.heads.index(each.gold) for each in fitting]
+        )
+
+        def f1(
+            less_none: float, fitting: Sequence[Question] = fitting, weights: np.ndarray = weights
+        ) -> float:
+            pairs = [(each.answer(weights, less_none), each.gold) for each in fitting]
+            right = sum(one == other is not None for one, other in pairs)
+            return 2 * right / sum((one is not None) + (other is not None) for one, other in pairs)
+
+        best = max(np.arange(0, 6.1, 0.5), key=f1)
+        for each in questions:
+            head = each.answer(weights, best)
+            if fold[each.at] == held_out and head is not None:
+                found[each.at].add((head, each.role))
     return found
+
+
+def _which(
+    rows: Sequence[Mapping[str, Any]], cases: Sequence[Case], groups: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """Of the roles that have an argument, for which of them the right candidate is the likeliest."""
+    asked = [each for each in _questions(rows, cases) if each.gold in each.heads[1:]]
+    sentences = groups[[each.at for each in asked]]
+    parts = {
+        form: accuracy_parts(
+            [each.heads[1 + int(np.argmax(each.features[1:, column]))] == each.gold for each in asked]
+        )
+        for column, form in enumerate(("sum", "mean"))
+    }
+    chance = accuracy_parts([1 / (len(each.heads) - 1) for each in asked])
+    return {
+        "roles with an argument": len(asked),
+        **compared({"random": chance, **parts}, ("random",), sentences, seed),
+    }
 
 
 PARTS = {part.__name__: part for part in (sense, given, arguments)}

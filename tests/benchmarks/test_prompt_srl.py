@@ -233,6 +233,19 @@ def test_an_argument_is_the_likeliest_constituent_or_none():
     assert [answers[role]["span"] for role in row["roles"]] == [3, 1, None]
 
 
+def test_a_role_is_without_argument_unless_a_candidate_is_likelier():
+    case = case_of(0, "have.03", [], arguments=[(3, "ARG0")])
+    row = {"roles": ["ARG0"], "heads": [None, 1, 3], "sum": [[-2.0, -6.0, -4.0]], "tokens": [1, 2, 2]}
+    (question,) = prompt_srl._questions([row], [case])
+    np.testing.assert_equal(question.features, [[-2, -2, 1, 1], [-6, -3, 2, 0], [-4, -2, 2, 0]])
+    by_sum = np.array([1.0, 0, 0, 0])
+    assert (question.answer(by_sum, 1.9), question.answer(by_sum, 2.1)) == (None, 3)
+    assert question.gold == 3
+    which = prompt_srl._which([row] * 60, [case] * 60, np.arange(60), 0)
+    assert which["random"]["value"] == [0.5, 0.5, 0.5]
+    assert which["sum"]["value"] == [1, 1, 1]
+
+
 def test_a_stopped_run_asks_only_for_what_is_left(tmp_path, writer_folder):
     args = Namespace(cache=tmp_path, seed=0)
     cases = [case_of(0, "have.03", frames_of("have", 3), sentence=replace(MEAL, name=name)) for name in "abc"]
