@@ -176,79 +176,72 @@ def compared(
 
 
 def sense(args: argparse.Namespace) -> dict[str, Any]:
-    """The sense of a predicate: by log-likelihood, by counts of other sentences, by heads, and by several of them."""
+    """The sense: by log-likelihood and counts in the sample, by counts and heads of every predicate."""
     examples, sample, rest = divided(read_cases(args.data), args.seed)
     asked = [Asked(args, model) for model in (SMALLER, args.larger)]
-    record: dict[str, Any] = {
+    return {
         "examples": len(examples),
         "millions of parameters": {each.name: each.parameters() for each in asked},
-        "sample": _sense_sample(args, asked, sample, rest, examples),
-        "all": _sense_all(args, asked[0], rest, examples),
+        "sample": _sense_by_names(args.seed, asked, sample, rest, examples),
+        "all": _sense_by_heads(args, rest),
     }
-    return record
 
 
-def _sense_sample(
-    args: argparse.Namespace,
-    asked: Sequence[Asked],
-    sample: Sequence[Case],
-    rest: Sequence[Case],
-    examples: Sequence[Case],
+def _sense_by_names(
+    seed: int, asked: Sequence[Asked], sample: Sequence[Case], rest: Sequence[Case], examples: Sequence[Case]
 ) -> dict[str, Any]:
-    groups = np.array([case.number for case in sample])
-    counts = _counts_elsewhere(sample, rest)
-    chosen: dict[str, list[str]] = {
-        "first sense": [case.rolesets[0] for case in sample],
-        "most frequent": [most_frequent(case, counts[case.number]) for case in sample],
+    pool = [case for case in rest if len(case.senses) > 1]
+    several = [case for case in sample if len(case.senses) > 1]
+    counts = _counts_elsewhere(rest, seed)
+    right = {
+        "first sense": _right(sample, [case.rolesets[0] for case in sample]),
+        "most frequent": _right(sample, [most_frequent(case, counts[case.number]) for case in sample]),
     }
+    prior = ("first", "count")
     for each in asked:
         names = each.rows("sense", sample, examples, written_sense, ask_sense)
         letters = each.rows("letters", sample, examples, written_letters, ask_letters)
         for kind in FORMS:
-            chosen[f"{each.name}, names, {kind}"] = [
-                preferred(names[case.key], case, kind) for case in sample
-            ]
-        chosen[f"{each.name}, letters"] = [
-            case.rolesets[int(np.argmax(letters[case.key].get("sum", 0.0)))] for case in sample
-        ]
-    parts = {name: accuracy_parts(_right(sample, each)) for name, each in chosen.items()}
+            chosen = [preferred(names[case.key], case, kind) for case in sample]
+            right[f"{each.name}, names, {kind}"] = _right(sample, chosen)
+        chosen = [case.rolesets[int(np.argmax(letters[case.key].get("sum", 0.0)))] for case in sample]
+        right[f"{each.name}, letters"] = _right(sample, chosen)
+        kinds_of = {
+            "counts, fitted": prior,
+            f"{each.name}, names, fitted": ("first", *FORMS),
+            f"{each.name}, counts and names, fitted": (*prior, *FORMS),
+        }
+        fitted = stacked(several, pool, names, {}, kinds_of, seed)
+        right |= {name: _with_single(sample, several, values) for name, values in fitted.items()}
+    parts = {name: accuracy_parts(values) for name, values in right.items()}
+    groups = np.array([case.number for case in sample])
     small, large = (each.name for each in asked)
-    record = _of_cases(sample) | compared(parts, ("first sense",), groups, args.seed)
-    record["larger less smaller"] = {
-        form: share(parts[f"{large}, {form}"], groups, args.seed, parts[f"{small}, {form}"])
-        for form in ("names, sum", "names, mean", "names, less neutral", "letters")
+    forms = [*(f"names, {kind}" for kind in (*FORMS, "fitted")), "letters", "counts and names, fitted"]
+    return {
+        **_of_cases(sample),
+        **compared(parts, ("first sense", "most frequent"), groups, seed),
+        "larger less smaller": {
+            form: share(parts[f"{large}, {form}"], groups, seed, parts[f"{small}, {form}"]) for form in forms
+        },
     }
-    return record
 
 
-def _sense_all(
-    args: argparse.Namespace, asked: Asked, cases: Sequence[Case], examples: Sequence[Case]
-) -> dict[str, Any]:
+def _sense_by_heads(args: argparse.Namespace, cases: Sequence[Case]) -> dict[str, Any]:
     several = [case for case in cases if len(case.senses) > 1]
-    rows = asked.rows("sense", cases, examples, written_sense, ask_sense)
     blocks = read_features(several, SMALLER, args.cache)
-    counts = _counts_elsewhere(cases, cases, fold_of(cases, args.seed))
-    chosen = {
-        "first sense": [case.rolesets[0] for case in cases],
-        "most frequent": [most_frequent(case, counts[case.number]) for case in cases],
+    counts = _counts_elsewhere(cases, args.seed)
+    right = {
+        "first sense": _right(cases, [case.rolesets[0] for case in cases]),
+        "most frequent": _right(cases, [most_frequent(case, counts[case.number]) for case in cases]),
     }
-    for kind in FORMS:
-        chosen[f"names, {kind}"] = [preferred(rows[case.key], case, kind) for case in cases]
-    right = {name: _right(cases, each) for name, each in chosen.items()}
     prior = ("first", "count")
     kinds_of = {
-        "counts": prior,
-        "names, fitted": ("first", *FORMS),
-        "counts and names": (*prior, *FORMS),
+        "counts, fitted": prior,
         **{f"counts and {name}": (*prior, name) for name in blocks},
-        "counts, names and heads": (*prior, *FORMS, *blocks),
+        "counts and all heads": (*prior, *blocks),
     }
-    of_several = stacked(several, several, rows, blocks, kinds_of, args.seed)
-    place = {case.key: at for at, case in enumerate(several)}
-    for name, values in of_several.items():
-        right[name] = np.array(
-            [values[place[case.key]] if case.key in place else case.gold is not None for case in cases]
-        )
+    fitted = stacked(several, several, {}, blocks, kinds_of, args.seed)
+    right |= {name: _with_single(cases, several, values) for name, values in fitted.items()}
     record: dict[str, Any] = {}
     for title, wanted in (
         ("every predicate", lambda case: True),
@@ -259,25 +252,24 @@ def _sense_all(
         kept = [case for case in cases if wanted(case)]
         parts = {name: accuracy_parts(values[inside]) for name, values in right.items()}
         groups = np.array([case.number for case in kept])
-        record[title] = _of_cases(kept) | compared(
-            parts, ("first sense", "most frequent", "counts"), groups, args.seed
-        )
+        record[title] = _of_cases(kept) | compared(parts, ("first sense", "most frequent"), groups, args.seed)
     return record
 
 
-def _counts_elsewhere(
-    judged: Sequence[Case], pool: Sequence[Case], fold: np.ndarray | None = None
-) -> dict[int, dict[str, Counter[str]]]:
-    """For each sentence the counts of senses outside its fold; without folds outside all that are judged."""
-    if fold is None:
-        taken = {case.number for case in judged}
-        counts = counts_of([case for case in pool if case.number not in taken])
-        return dict.fromkeys(taken, counts)
+def _with_single(cases: Sequence[Case], several: Sequence[Case], right: np.ndarray) -> np.ndarray:
+    """Of all cases whether they are right; one with a single sense in the frames is if that is its sense."""
+    of = {case.key: bool(value) for case, value in zip(several, right, strict=True)}
+    return np.array([of.get(case.key, case.predicate.roleset == case.rolesets[0]) for case in cases])
+
+
+def _counts_elsewhere(cases: Sequence[Case], seed: int) -> dict[int, dict[str, Counter[str]]]:
+    """For each sentence the counts of senses in the folds that it is not in."""
+    fold = fold_of(cases, seed)
     of_fold = [
-        counts_of([case for case, other in zip(pool, fold, strict=True) if other != one])
+        counts_of([case for case, other in zip(cases, fold, strict=True) if other != one])
         for one in range(FOLDS)
     ]
-    return {case.number: of_fold[one] for case, one in zip(pool, fold.tolist(), strict=True)}
+    return {case.number: of_fold[one] for case, one in zip(cases, fold.tolist(), strict=True)}
 
 
 def _right(cases: Sequence[Case], chosen: Sequence[str]) -> np.ndarray:

@@ -211,12 +211,17 @@ def test_shares_and_their_differences_by_hand():
 
 
 def test_counts_of_a_sentence_are_those_of_other_folds():
-    cases = [case_of(number, "run.02", frames_of("run", 2)) for number in (0, 0, 1, 2)]
-    fold = np.array([0, 0, 1, 1])
-    found = prompt_srl._counts_elsewhere(cases, cases, fold)
-    assert [found[number]["run"]["run.02"] for number in (0, 1, 2)] == [2, 2, 2]
-    found = prompt_srl._counts_elsewhere(cases[:2], cases)
-    assert {number: of["run"]["run.02"] for number, of in found.items()} == {0: 2}
+    """Ten sentences with two predicates each are in five folds of two sentences."""
+    cases = [case_of(number // 2, "run.02", frames_of("run", 2)) for number in range(20)]
+    found = prompt_srl._counts_elsewhere(cases, seed=0)
+    assert {number: of["run"]["run.02"] for number, of in found.items()} == dict.fromkeys(range(10), 16)
+
+
+def test_a_predicate_with_a_single_sense_is_right_if_the_frames_have_it():
+    single, other = case_of(0, "dip.01", frames_of("dip", 1)), case_of(1, "dip.LV", frames_of("dip", 1))
+    several = case_of(2, "run.02", frames_of("run", 2), word=3)
+    found = prompt_srl._with_single([single, several, other], [several], np.array([True]))
+    assert found.tolist() == [True, True, False]
 
 
 def test_an_argument_is_the_likeliest_constituent_or_none():
