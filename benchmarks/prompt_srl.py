@@ -195,7 +195,7 @@ def _sense_by_names(
     counts = _counts_elsewhere(rest, seed)
     right = {
         "first sense": _right(sample, [case.rolesets[0] for case in sample]),
-        "most frequent": _right(sample, [most_frequent(case, counts[case.number]) for case in sample]),
+        "most frequent": _right(sample, [most_frequent(case, counts[case.key]) for case in sample]),
     }
     prior = ("first", "count")
     for each in asked:
@@ -229,31 +229,45 @@ def _sense_by_names(
 def _sense_by_heads(args: argparse.Namespace, cases: Sequence[Case]) -> dict[str, Any]:
     several = [case for case in cases if len(case.senses) > 1]
     blocks = read_features(several, SMALLER, args.cache)
-    counts = _counts_elsewhere(cases, args.seed)
-    right = {
-        "first sense": _right(cases, [case.rolesets[0] for case in cases]),
-        "most frequent": _right(cases, [most_frequent(case, counts[case.number]) for case in cases]),
-    }
     prior = ("first", "count")
-    kinds_of = {
-        "counts, fitted": prior,
-        **{f"counts and {name}": (*prior, name) for name in blocks},
-        "counts and all heads": (*prior, *blocks),
-    }
-    fitted = stacked(several, several, {}, blocks, kinds_of, args.seed)
-    right |= {name: _with_single(cases, several, values) for name, values in fitted.items()}
+    together = {"counts, fitted": prior, "counts and all heads": (*prior, *blocks)}
+    single = {f"counts and {name}": (*prior, name) for name in blocks}
     record: dict[str, Any] = {}
-    for title, wanted in (
-        ("every predicate", lambda case: True),
-        ("without auxiliaries", lambda case: not case.is_auxiliary),
-        ("several senses, without auxiliaries", lambda case: not case.is_auxiliary and len(case.senses) > 1),
-    ):
-        inside = np.array([wanted(case) for case in cases])
-        kept = [case for case in cases if wanted(case)]
-        parts = {name: accuracy_parts(values[inside]) for name, values in right.items()}
-        groups = np.array([case.number for case in kept])
-        record[title] = _of_cases(kept) | compared(parts, ("first sense", "most frequent"), groups, args.seed)
+    for by_text, kinds_of in ((False, together | single), (True, together)):
+        counts = _counts_elsewhere(cases, args.seed, by_text)
+        right = {
+            "first sense": _right(cases, [case.rolesets[0] for case in cases]),
+            "most frequent": _right(cases, [most_frequent(case, counts[case.key]) for case in cases]),
+        }
+        fitted = stacked(several, several, {}, blocks, kinds_of, args.seed, by_text)
+        right |= {name: _with_single(cases, several, values) for name, values in fitted.items()}
+        record["folds by text" if by_text else "folds by sentence"] = {
+            title: _of_those(cases, right, wanted, by_text, args.seed)
+            for title, wanted in (
+                ("every predicate", lambda case: True),
+                ("without auxiliaries", lambda case: not case.is_auxiliary),
+                (
+                    "several senses, without auxiliaries",
+                    lambda case: not case.is_auxiliary and len(case.senses) > 1,
+                ),
+            )
+        }
     return record
+
+
+def _of_those(
+    cases: Sequence[Case],
+    right: Mapping[str, np.ndarray],
+    wanted: Callable[[Case], bool],
+    by_text: bool,
+    seed: int,
+) -> dict[str, Any]:
+    inside = np.array([wanted(case) for case in cases])
+    kept = [case for case in cases if wanted(case)]
+    parts = {name: accuracy_parts(values[inside]) for name, values in right.items()}
+    names = [case.text if by_text else str(case.number) for case in kept]
+    groups = np.unique(names, return_inverse=True)[1]
+    return _of_cases(kept) | compared(parts, ("first sense", "most frequent"), groups, seed)
 
 
 def _with_single(cases: Sequence[Case], several: Sequence[Case], right: np.ndarray) -> np.ndarray:
@@ -262,14 +276,16 @@ def _with_single(cases: Sequence[Case], several: Sequence[Case], right: np.ndarr
     return np.array([of.get(case.key, case.predicate.roleset == case.rolesets[0]) for case in cases])
 
 
-def _counts_elsewhere(cases: Sequence[Case], seed: int) -> dict[int, dict[str, Counter[str]]]:
-    """For each sentence the counts of senses in the folds that it is not in."""
-    fold = fold_of(cases, seed)
+def _counts_elsewhere(
+    cases: Sequence[Case], seed: int, by_text: bool = False
+) -> dict[str, dict[str, Counter[str]]]:
+    """For each case the counts of senses in the folds that it is not in."""
+    fold = fold_of(cases, seed, by_text)
     of_fold = [
         counts_of([case for case, other in zip(cases, fold, strict=True) if other != one])
         for one in range(FOLDS)
     ]
-    return {case.number: of_fold[one] for case, one in zip(cases, fold.tolist(), strict=True)}
+    return {case.key: of_fold[one] for case, one in zip(cases, fold.tolist(), strict=True)}
 
 
 def _right(cases: Sequence[Case], chosen: Sequence[str]) -> np.ndarray:
@@ -280,6 +296,7 @@ def _of_cases(cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "predicates": len(cases),
         "sentences": len({case.number for case in cases}),
+        "texts": len({case.text for case in cases}),
         "with several senses": sum(len(case.senses) > 1 for case in cases),
     }
 

@@ -57,6 +57,11 @@ class Case:
         return f"{self.sentence.name}#{self.predicate.word}"
 
     @property
+    def text(self) -> str:
+        """The name of the text that the sentence is from."""
+        return self.sentence.name.rsplit("-", 1)[0]
+
+    @property
     def word(self) -> str:
         return self.sentence.words[self.predicate.word]
 

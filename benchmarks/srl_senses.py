@@ -42,10 +42,11 @@ def fitted_choice(features: Sequence[np.ndarray], gold: Sequence[int], ridge: fl
     return np.asarray(minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B").x)
 
 
-def fold_of(cases: Sequence[Case], seed: int) -> np.ndarray:
-    """The fold of each case, whole sentences together."""
-    numbers, inverse = np.unique([case.number for case in cases], return_inverse=True)
-    return (np.random.default_rng(seed).permutation(len(numbers)) % FOLDS)[inverse]
+def fold_of(cases: Sequence[Case], seed: int, by_text: bool = False) -> np.ndarray:
+    """The fold of each case, whole sentences together, or whole texts."""
+    groups = [case.text if by_text else str(case.number) for case in cases]
+    names, inverse = np.unique(groups, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[inverse]
 
 
 def most_frequent(case: Case, counts: Mapping[str, Counter[str]]) -> str:
@@ -180,8 +181,9 @@ def stacked(
     blocks: Mapping[str, Mapping[str, np.ndarray]],
     kinds_of: Mapping[str, Sequence[str]],
     seed: int,
+    by_text: bool = False,
 ) -> dict[str, np.ndarray]:
-    """For each set of kinds of evidence whether the choice is right, out of fold by sentence.
+    """For each set of kinds of evidence whether the choice is right, out of fold.
 
     Args:
         cases: To judge, and to fit weights of kinds on.
@@ -190,9 +192,10 @@ def stacked(
         blocks: For each head the features of every case of the pool.
         kinds_of: The kinds of evidence of each method.
         seed: Of the folds.
+        by_text: Whether folds keep whole texts together, not only sentences.
     """
-    fold = dict(zip((case.key for case in pool), fold_of(pool, seed), strict=True))
-    inner = dict(zip((case.key for case in pool), fold_of(pool, seed + 1), strict=True))
+    fold = dict(zip((case.key for case in pool), fold_of(pool, seed, by_text), strict=True))
+    inner = dict(zip((case.key for case in pool), fold_of(pool, seed + 1, by_text), strict=True))
     lemmas = [case.lemma for case in pool]
     right = {name: np.zeros(len(cases), dtype=bool) for name in kinds_of}
     for held_out in range(FOLDS):

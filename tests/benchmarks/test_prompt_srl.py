@@ -210,11 +210,20 @@ def test_shares_and_their_differences_by_hand():
     assert 0.1 < low < 0.25 < high < 0.4
 
 
-def test_counts_of_a_sentence_are_those_of_other_folds():
-    """Ten sentences with two predicates each are in five folds of two sentences."""
-    cases = [case_of(number // 2, "run.02", frames_of("run", 2)) for number in range(20)]
-    found = prompt_srl._counts_elsewhere(cases, seed=0)
-    assert {number: of["run"]["run.02"] for number, of in found.items()} == dict.fromkeys(range(10), 16)
+@pytest.mark.parametrize("by_text", [False, True])
+def test_counts_are_those_of_other_folds(by_text):
+    """Ten sentences of five texts, two predicates each: a fold has two sentences or one text, so four."""
+    cases = [
+        case_of(at, "run.02", frames_of("run", 2), sentence=replace(MEAL, name=f"{at // 2}-{at}"), word=word)
+        for at in range(10)
+        for word in (0, 1)
+    ]
+    found = prompt_srl._counts_elsewhere(cases, 0, by_text)
+    assert {key: of["run"]["run.02"] for key, of in found.items()} == {case.key: 16 for case in cases}
+    fold = srl_senses.fold_of(cases, 0, by_text).tolist()
+    for group in ("number", "text")[: 1 + by_text]:
+        names = [getattr(case, group) for case in cases]
+        assert len(set(zip(names, fold, strict=True))) == len(set(names))
 
 
 def test_a_predicate_with_a_single_sense_is_right_if_the_frames_have_it():
