@@ -116,7 +116,7 @@ def principal(values: np.ndarray, lemmas: Sequence[str], train: np.ndarray, coun
     values = values / (values[train].std(axis=0) + 1e-6)
     torch.manual_seed(0)
     _, _, directions = torch.svd_lowrank(
-        torch.from_numpy(values[train]), q=min(count, *values.shape), niter=4
+        torch.from_numpy(values[train]), q=min(count, *values[train].shape), niter=4
     )
     return np.asarray(values @ directions.numpy())
 
