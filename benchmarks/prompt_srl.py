@@ -58,7 +58,7 @@ from splinelens.models import LoadedModel, load_model
 
 SMALLER = "smollm2-135m"
 FORMS = ("sum", "mean", "less neutral")
-FIRST = 200  # predicates of the sample whose arguments are asked for
+FIRST = 150  # predicates of the sample whose arguments are asked for
 
 
 # What the models say, kept in a file
