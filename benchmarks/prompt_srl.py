@@ -393,6 +393,7 @@ def _given(
             }
             for role, count in Counter(gold).most_common(12)
         },
+        "errors, fitted": _errors(gold, *(chosen[f"{name}, fitted"] for name in rows)),
         "most frequent errors": {
             f"{name}, fitted": [
                 f"{role} as {other}: {count}"
@@ -404,6 +405,17 @@ def _given(
             ]
             for name in rows
         },
+    }
+
+
+def _errors(gold: Sequence[str], one: Sequence[str], other: Sequence[str]) -> dict[str, int]:
+    """How many the smaller and the larger model make, on how many arguments both, and how many alike."""
+    each = list(zip(gold, one, other, strict=True))
+    return {
+        "smaller": sum(right != first for right, first, _ in each),
+        "larger": sum(right != second for right, _, second in each),
+        "both": sum(right != first and right != second for right, first, second in each),
+        "the same role": sum(right != first == second for right, first, second in each),
     }
 
 

@@ -247,6 +247,11 @@ def test_an_argument_is_the_likeliest_constituent_or_none():
     assert [answers[role]["span"] for role in row["roles"]] == [3, 1, None]
 
 
+def test_errors_in_common_by_hand():
+    errors = prompt_srl._errors("0011", "0121", "2122")
+    assert errors == {"smaller": 2, "larger": 4, "both": 2, "the same role": 2}
+
+
 def test_a_role_is_without_argument_unless_a_candidate_is_likelier():
     case = case_of(0, "have.03", [], arguments=[(3, "ARG0")])
     row = {"roles": ["ARG0"], "heads": [None, 1, 3], "sum": [[-2.0, -6.0, -4.0]], "tokens": [1, 2, 2]}
