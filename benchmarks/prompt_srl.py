@@ -1,15 +1,15 @@
-"""What a model says of predicates and their arguments by itself: closed choices by log-likelihood, without a parser.
+"""What a model says of predicates and their arguments by itself: closed choices by log-likelihood.
 
     python benchmarks/prompt_srl.py --data DIR --cache CACHE --larger FILE -o benchmarks/prompt_srl.json
 
 The counterpart of PromptSRL (arXiv:2405.06410) on Universal Propositions (``up_ewt.py``), in its four stages: the
 sense of a predicate among those of its lemma in the frames, the core roles of that sense, the argument of each role,
 and the constituent closest to it. Each stage is a choice among texts: that of the highest log-likelihood after a few
-examples from other sentences. Parts: ``sense`` (also against counts and linear heads on features, folds by sentence),
-``given`` (the role of a given constituent) and ``arguments`` (the argument of each role of the sense, among the
-constituents of the gold tree, or among all spans of up to 5 words and then matched to a constituent). Models are read
-in bfloat16. Log-likelihoods and features are kept in CACHE: a stopped part continues. Intervals are 95 % bootstrap
-intervals over sentences.
+examples from other sentences. Parts: ``sense`` (also counts, and linear heads on features of every predicate, folds
+by sentence), ``given`` (the role of a given constituent), ``arguments`` (the argument of each role of the sense,
+among the constituents of the gold tree, or among all spans of up to 5 words and then matched to a constituent) and
+``precision`` (what reading in bfloat16 changes). Log-likelihoods and features are kept in CACHE: a stopped part
+continues. Intervals are 95 % bootstrap intervals over sentences.
 """
 
 import argparse
@@ -67,8 +67,8 @@ FIRST = 150  # predicates of the sample whose arguments are asked for
 class Asked:
     """Log-likelihoods of one stage by one model, a row a predicate; a stopped run continues."""
 
-    def __init__(self, args: argparse.Namespace, model: str):
-        self._args, self._model = args, model
+    def __init__(self, args: argparse.Namespace, model: str, dtype: str = "bfloat16"):
+        self._args, self._model, self._dtype = args, model, dtype
         self.name = Path(model).name.removesuffix(".gguf")
         self._loaded: LoadedModel | None = None
 
@@ -81,7 +81,8 @@ class Asked:
         ask: Callable[[Prompted, Case], dict[str, Any] | None],
     ) -> dict[str, dict[str, Any]]:
         """For each case what ``ask`` returns after examples that ``write`` writes; None is left out."""
-        path = self._args.cache / f"{stage}-{self.name}-{self._args.seed}.jsonl"
+        of_type = "" if self._dtype == "bfloat16" else f"-{self._dtype}"
+        path = self._args.cache / f"{stage}-{self.name}{of_type}-{self._args.seed}.jsonl"
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith("\n")]
         if len(whole) < len(lines):  # killed while it wrote
@@ -111,7 +112,7 @@ class Asked:
 
     def _model_of(self) -> LoadedModel:
         if self._loaded is None:
-            self._loaded = load_model(self._model, head=True, device="cpu", dtype="bfloat16")
+            self._loaded = load_model(self._model, head=True, device="cpu", dtype=self._dtype)
         return self._loaded
 
 
@@ -667,7 +668,26 @@ def _which(
     }
 
 
-PARTS = {part.__name__: part for part in (sense, given, arguments)}
+def precision(args: argparse.Namespace) -> dict[str, Any]:
+    """How often the smaller model prefers the same sense in float32."""
+    examples, sample, _ = divided(read_cases(args.data), args.seed)
+    several = [case for case in sample if len(case.senses) > 1]
+    rows = [
+        Asked(args, SMALLER, dtype).rows("sense", several, examples, written_sense, ask_sense)
+        for dtype in ("bfloat16", "float32")
+    ]
+    gaps = [np.subtract(*(of[case.key]["sum"] for of in rows)) for case in several]
+    return {
+        "predicates": len(several),
+        "the same sense": {
+            kind: sum(len({preferred(of[case.key], case, kind) for of in rows}) == 1 for case in several)
+            for kind in FORMS
+        },
+        "mean difference of a log-likelihood": round(float(np.abs(np.concatenate(gaps)).mean()), 3),
+    }
+
+
+PARTS = {part.__name__: part for part in (sense, given, arguments, precision)}
 
 
 def main() -> None:
