@@ -1,7 +1,10 @@
 """Tests ``benchmarks/prompt_srl.py``: choices beside full passes; constituents, weights, shares by hand."""
 
+import json
+import re
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import prompt_srl
@@ -279,3 +282,25 @@ def test_a_stopped_run_asks_only_for_what_is_left(tmp_path, writer_folder):
     path.write_text("".join(lines[:2]) + lines[2][:9], "utf-8")  # killed while it wrote
     assert prompt_srl.Asked(args, str(writer_folder())).rows(*asks) == rows
     assert path.read_text("utf-8").splitlines(keepends=True) == lines
+
+
+def triples(record):
+    """Every [mean, low, high] of a record."""
+    if isinstance(record, dict):
+        return [found for value in record.values() for found in triples(value)]
+    if isinstance(record, list) and len(record) == 3 and all(isinstance(value, float) for value in record):
+        return [record]
+    return []
+
+
+def test_the_page_quotes_the_record():
+    folder = Path(prompt_srl.__file__).parent
+    page = " ".join((folder / "prompt_srl.md").read_text("utf-8").split()).replace("**", "")
+    stored = triples(json.loads((folder / "prompt_srl.json").read_text("utf-8")))
+    quoted = re.findall(r"([+-]?\d\.\d{3}),? \(?(-?\d\.\d{3}) to (-?\d\.\d{3})\)", page)
+    assert len(quoted) > 60
+    for numbers in quoted:
+        assert any(
+            all(abs(float(text) - value) < 6e-4 for text, value in zip(numbers, found, strict=True))
+            for found in stored
+        ), numbers
