@@ -92,24 +92,18 @@ def searched(writer: Writer, critic: Detector, opening: str, threshold: float, s
     }
 
 
-class Kept:
-    """Rows in a file of JSON lines, by their keys: what is there is not made again."""
+class Kept(dict[tuple[Any, ...], Row]):
+    """Rows by key, kept in a file of JSON lines: what is there is not made again."""
 
     def __init__(self, path: Path):
         self._path = path
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        self._rows: dict[str, Row] = {key: row for key, row in map(json.loads, lines)}
+        super().__init__((tuple(key), row) for key, row in map(json.loads, lines))
 
-    def __contains__(self, key: Sequence[Any]) -> bool:
-        return json.dumps(key) in self._rows
-
-    def __getitem__(self, key: Sequence[Any]) -> Row:
-        return self._rows[json.dumps(key)]
-
-    def add(self, key: Sequence[Any], row: Row) -> None:
-        self._rows[json.dumps(key)] = row
+    def add(self, key: tuple[Any, ...], row: Row) -> None:
+        self[key] = row
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([json.dumps(key), row], ensure_ascii=False) + "\n")
+            file.write(json.dumps([key, row], ensure_ascii=False) + "\n")
 
 
 def judged(kept: Kept, pairs: Iterable[tuple[str, str]]) -> None:
@@ -165,9 +159,8 @@ def read_writer() -> Writer:
 def ways(openings: Sequence[str], kept: Kept, threshold: float) -> dict[str, list[Row]]:
     """For each way the text of each opening with its measures; a text is None where none passed."""
     rows: dict[str, list[Row]] = {"greedy": [], "one sample": [], "best of n": [], "search": []}
-    for greedy, samples, opening in zip(
-        *(kept[("samples",)][key] for key in ("greedy", "samples")), openings
-    ):
+    of_all = kept[("samples",)]
+    for greedy, samples, opening in zip(of_all["greedy"], of_all["samples"], openings, strict=True):
         passing = [one for one in samples if one["text"].strip() and one["critic"] < threshold]
         best = min(passing, key=lambda one: one["critic"], default={"text": None})
         spent = sum(one["tokens"] for one in samples)
@@ -181,10 +174,7 @@ def ways(openings: Sequence[str], kept: Kept, threshold: float) -> dict[str, lis
     }
     judged(kept, [pair for pairs in measured.values() for pair in pairs if pair[1] and pair[1].strip()])
     return {
-        way: [
-            row | (kept[pair] if pair in kept else {})
-            for row, pair in zip(rows[way], measured[way], strict=True)
-        ]
+        way: [row | kept.get(pair, {}) for row, pair in zip(rows[way], measured[way], strict=True)]
         for way in rows
     }
 
