@@ -5,11 +5,11 @@
 
 Parts: ``blocksworld`` (a scripted writer over states: is the plan as short as the stored optimal one, and how many
 nodes does an admissible value save), ``countdown`` (tasks of the package ``reasoning-gym``, to be installed for it:
-found if and only if an exhaustive solver finds it, with as few calculations as breadth-first search needs, and what a
-value solves within a budget) and ``gsm8k`` (a linear head on the default model's features at the steps of stored
-solutions picks one of four; nested folds by question; features are read in bfloat16). Each prints its numbers as JSON
-and replaces its part of the record. Features are kept in CACHE: a stopped part continues. ``continuations.py`` has
-what a search writes with a language model.
+found if and only if an exhaustive solver finds it, with as few calculations as breadth-first search needs) and
+``gsm8k`` (a linear head on the default model's features at the steps of stored solutions picks one of four; nested
+folds by question; features are read in bfloat16). Each prints its numbers as JSON and replaces its part of the record.
+Features are kept in CACHE: a stopped part continues. ``continuations.py`` has what a search writes with a language
+model.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations_with_replacement, permutations
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ from splinelens.models import load_model
 ALL = 1000  # continuations: more than any state here has
 PLENTY = SearchBudget(tokens=10**9, expansions=10**6, call_seconds=math.inf)
 STEP_COST = Check(lambda text: Finding("pass", 0.0), name="cost", hard=False)  # a step loses 1
-COUNTDOWN_TASKS, COUNTDOWN_EXPANSIONS = 100, 300
+COUNTDOWN_TASKS = 100
 RIDGES = (0.1, 1.0, 10.0)  # relative to the mean of the diagonal of the kernel
 ANSWER = re.compile(r"^A:\s*(.*)$", re.M)
 
@@ -252,11 +251,6 @@ class CountdownSteps:
         return expression
 
 
-def nearness(target: int, state: tuple[int, ...]) -> float:
-    """How near the nearest number is to the target; 0 if one is equal."""
-    return -min(abs(number - target) for number in state) / target
-
-
 def calculations_left(target: int, state: tuple[int, ...]) -> int:
     """1 if a calculation with two of the numbers gives the target, else at least 2."""
     return 1 if any(result == target for result, _ in joined(state)) else 2
@@ -283,68 +277,48 @@ def reaches(target: int) -> Check:
     return Check(lambda text: text.rstrip().endswith(f"= {target}"), name="target")
 
 
-def countdown_search(
-    numbers: Sequence[int], target: int, guided: bool, expansions: int
-) -> tuple[SearchResult, str]:
+def countdown_search(numbers: Sequence[int], target: int) -> tuple[SearchResult, str]:
+    """A search for the target with all numbers, and the expression that it finds."""
     writer = CountdownSteps(numbers)
-    result = search(
-        writer,
-        [],
-        "",
-        final_critics=[reaches(target)],
-        value=(lambda prompt, steps, new: nearness(target, new.state)) if guided else None,
-        k=ALL,
-        n=1,
-        budget=replace(PLENTY, expansions=expansions),
-    )
+    result = search(writer, [], "", final_critics=[reaches(target)], k=ALL, n=1, budget=PLENTY)
     return result, "" if result.text is None else writer.expression(result.text)
 
 
 def countdown(args: argparse.Namespace) -> dict[str, Any]:
-    """Found if and only if there is a solution, with the fewest calculations; and what is solved within a budget."""
+    """Found if and only if there is a solution; with and without a value by the fewest calculations."""
     import reasoning_gym
 
-    counts: Counter[str] = Counter()
-    shortest: Counter[str] = Counter()
-    options = {"size": COUNTDOWN_TASKS, "seed": args.seed}
-    small = reasoning_gym.create_dataset("countdown", min_numbers=4, max_numbers=4, **options)
+    found: Counter[str] = Counter()
+    shortest: dict[str, Counter[str]] = {}
+    tasks = reasoning_gym.create_dataset(
+        "countdown", min_numbers=4, max_numbers=4, size=COUNTDOWN_TASKS, seed=args.seed
+    )
     rng = np.random.default_rng(args.seed)
-    for entry in small:
+    for entry in tasks:
         task = entry["metadata"]
+        numbers = tuple(sorted(task["numbers"]))
         for target in (task["target"], int(rng.integers(100, 1000))):
-            result, expression = countdown_search(task["numbers"], target, False, 10**6)
-            numbers = tuple(sorted(task["numbers"]))
+            result, expression = countdown_search(task["numbers"], target)
             exists = solvable(numbers, target, set())
-            counts["tasks of 4 numbers"] += 1
-            counts["with a solution"] += exists
-            counts["agree with the exhaustive solver"] += exists == (result.text is not None)
+            found["targets"] += 1
+            found["with a solution"] += exists
+            found["agree with the exhaustive solver"] += exists == (result.text is not None)
+            if expression:
+                of_target = entry | {"metadata": task | {"target": target}}
+                found["right by reasoning-gym's verdict"] += tasks.score_answer(expression, of_target) == 1.0
             least = fewest(numbers, target)
-            shortest["with a solution"] += least is not None
             for name in ("h = 0", "calculations left"):
-                found = shortest_search(numbers, target, name != "h = 0")
-                length = None if found.text is None else len(found.text.splitlines())
-                shortest[f"{name}: as few"] += length == least
-                shortest[f"{name}: expanded"] += found.expanded
-            if target == task["target"] and result.text is not None:
-                counts["of reasoning-gym's own targets, right by its verdict"] += (
-                    small.score_answer(expression, entry) == 1.0
+                result = shortest_search(numbers, target, name != "h = 0")
+                length = None if result.text is None else len(result.text.splitlines())
+                shortest.setdefault(name, Counter()).update(
+                    {
+                        "with a solution": least is not None,
+                        "agree with breadth-first search": length == least,
+                        "expanded": result.expanded,
+                        "expanded, with a solution": result.expanded if least else 0,
+                    }
                 )
-    record: dict[str, Any] = {
-        "exact": dict(counts),
-        "fewest calculations": dict(shortest),
-        "expansions": COUNTDOWN_EXPANSIONS,
-    }
-    large = reasoning_gym.create_dataset("countdown", min_numbers=5, max_numbers=6, **options)
-    solved: dict[str, list[bool]] = {"h = 0": [], "nearness": []}
-    for entry in large:
-        task = entry["metadata"]
-        for name, of_task in solved.items():
-            _, expression = countdown_search(
-                task["numbers"], task["target"], name != "h = 0", COUNTDOWN_EXPANSIONS
-            )
-            of_task.append(bool(expression) and large.score_answer(expression, entry) == 1.0)
-    record["5 and 6 numbers"] = {"tasks": len(large)} | {name: sum(each) for name, each in solved.items()}
-    return record
+    return {"all numbers": dict(found), "fewest calculations": {k: dict(v) for k, v in shortest.items()}}
 
 
 # Pick one of four solutions
@@ -397,8 +371,9 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
         ),
         "chosen by fold": [" ".join(map(str, each)) for each in chosen],
     }
+    right_of = {name: picked(of_rows, labels, questions) for name, of_rows in scores.items()}
     for name, of_rows in scores.items():
-        right = picked(of_rows, labels, questions)
+        right = right_of[name]
         within = within_group_auc(labels, of_rows, questions, seed=args.seed)
         record[name] = {
             "picks": round(float(right.mean()), 4),
@@ -406,6 +381,12 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
             "within_question": round(float(within.auc or 0), 4),
             "within_question_interval": [round(float(end), 4) for end in within.auc_interval or ()],
         }
+    for better, worse in (("head", "TF-IDF of characters"), ("head and majority", "majority")):
+        gain = right_of[better] - right_of[worse]
+        record[f"picks, {better} less {worse}"] = [
+            round(float(gain.mean()), 4),
+            *_interval(gain, args.seed),
+        ]
     return record
 
 
