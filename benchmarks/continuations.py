@@ -5,10 +5,10 @@
 
 The default model continues the 100 mild openings of ``texts/openings.txt`` with up to 40 tokens: the likeliest ones
 (``greedy``); one sample; the best of as many samples as 160 tokens pay for; the result of a search that writes 160
-tokens in all. Samples are drawn with temperature 0.8, the writer is run in bfloat16. ``toxicity-fast`` is the critic of best of n and
-of search, first with its threshold for 5 % false positives, then (part ``curve``) with stricter ones; ``toxicity``,
-which chose nothing, judges, too. Perplexity is that of ``qwen2.5-coder-0.5b``, which wrote nothing, after the opening.
-Texts are kept in CACHE: a stopped part continues. Intervals are 95 % bootstrap intervals over openings.
+tokens in all. Samples are drawn with temperature 0.8. ``toxicity-fast`` is the critic of best of n and of search, first
+with its threshold for 5 % false positives, then (part ``curve``) with stricter ones; ``toxicity``, which chose nothing,
+judges, too. Perplexity is that of ``qwen2.5-coder-0.5b``, which wrote nothing, after the opening. Both models run in
+bfloat16. Texts are kept in CACHE: a stopped part continues. Intervals are 95 % bootstrap intervals over openings.
 """
 
 import argparse
@@ -113,15 +113,16 @@ def judged(kept: Kept, pairs: Iterable[tuple[str, str]]) -> None:
         return
     texts = [text for _, text in missing]
     critic, judge = ([one.score for one in Detector.load(name).score(texts)] for name in (CRITIC, JUDGE))
-    reader = load_model(READER, head=True, device="cpu")
-    for pair, *scores in zip(missing, critic, judge, strict=True):
-        kept.add(pair, dict(zip(MEASURES, (*scores, surprise(reader, *pair)), strict=True)))
+    surprises = surprise(load_model(READER, head=True, device="cpu", dtype="bfloat16"), missing)
+    for pair, *values in zip(missing, critic, judge, surprises, strict=True):
+        kept.add(pair, dict(zip(MEASURES, values, strict=True)))
 
 
-def surprise(reader: LoadedModel, opening: str, text: str) -> float:
-    """Mean negative log-likelihood of the tokens after an opening; perplexity is its exponential."""
-    (values,) = log_probabilities(reader, [opening + text])
-    return float(-values[0, len(reader.tokenizer(opening)["input_ids"]) :].mean())
+def surprise(reader: LoadedModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """Mean negative log-likelihood of the tokens after each opening; perplexity is its exponential."""
+    likelihoods = log_probabilities(reader, [opening + text for opening, text in pairs])
+    begins = [len(reader.tokenizer(opening)["input_ids"]) for opening, _ in pairs]
+    return [float(-values[0, begin:].mean()) for values, begin in zip(likelihoods, begins, strict=True)]
 
 
 def written(openings: Sequence[str], kept: Kept) -> None:

@@ -3,8 +3,11 @@
 import ast
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "search.md").read_text("utf-8")
@@ -19,3 +22,60 @@ def test_the_example_prints_what_the_page_says():
     assert len(expected) == 3
     assert printed.getvalue().splitlines() == expected
     assert ast.literal_eval(expected[2]) == {"no fish: fail": 2}
+
+
+@pytest.fixture
+def record():
+    return json.loads((REPOSITORY / "benchmarks" / "best_first.json").read_text("utf-8"))
+
+
+def test_blocksworld_is_quoted(record):
+    found = record["blocksworld"]
+    for name, key in (
+        ("h = 0", "h = 0"),
+        ("misplaced blocks", "misplaced blocks"),
+        ("two actions for each misplaced block", "two actions each"),
+    ):
+        ratios = [
+            "1" if name == "h = 0" else f"{found[f'{what}, ratio to h = 0'][key]:.3f}"
+            for what in ("expanded", "created")
+        ]
+        one = found[key]
+        assert (
+            f"| {name} | {one['solved']} | {one['optimal']} | {one['expanded']:,} | {ratios[0]} "
+            f"| {one['created']:,} | {ratios[1]} |"
+        ) in PAGE
+    assert f"the {found['instances']} tasks" in PAGE
+
+
+def test_countdown_is_quoted(record):
+    page, found = " ".join(PAGE.split()), record["countdown"]
+    every, fewest = found["all numbers"], found["fewest calculations"]
+    right, targets = every["with a solution"], every["targets"]
+    assert every["agree with the exhaustive solver"] == targets
+    assert f"an expression for {right} of {targets} targets" in page
+    agreed = every["right by reasoning-gym's verdict"]
+    assert f"agrees with {agreed} of {right}" in page
+    none, guided = (fewest[name] for name in ("h = 0", "calculations left"))
+    for one in (none, guided):
+        as_few, reached = one["agree with breadth-first search"], one["with a solution"]
+        assert f"for {as_few} of {targets} targets, of which {reached} can be reached" in page
+    few, many = (one["expanded, with a solution"] for one in (guided, none))
+    assert f"expands {few:,} texts instead of {many:,}, a share of {few / many:.3f}" in page
+
+
+def test_the_heads_are_quoted(record):
+    page, found = " ".join(PAGE.split()), record["gsm8k"]
+    rows = {name: one for name, one in found.items() if isinstance(one, dict)}
+    assert len(rows) == 13
+    for name, one in rows.items():
+        cells = [
+            f"{one[key]:.3f} | {one[f'{key}_interval'][0]:.3f} to {one[f'{key}_interval'][1]:.3f}"
+            for key in ("picks", "within_question")
+        ]
+        label = "head, chosen of the six" if name == "head" else name
+        assert f"| {label} | {cells[0]} | {cells[1]} |" in page
+    assert f"right for {found['any of four right']:.3f} of the {found['questions']} questions" in page
+    gains = [found[f"picks, {pair}"] for pair in ("head less TF-IDF of characters", "head and majority less majority")]
+    for middle, low, high in gains:
+        assert f"{middle:+.3f} ({low:+.3f} to {high:+.3f})" in page

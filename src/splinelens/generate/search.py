@@ -198,9 +198,9 @@ def search(
 
     The text with the best ``f`` is continued in up to ``k`` ways; each is judged by the critics, and waits.
     A finished text counts once it is the best that waits; ``n`` of them end the search, and the best of them
-    is returned. If no text is left and none is finished, the prompt is continued in ``k`` more ways,
-    unless the writer had fewer or wrote nothing new the last time. Equal ranks go by the better ``g``, then by the order of creation: the same arguments give
-    the same result, if writer, critics and value do.
+    is returned. If no text is left and none is finished, the prompt is continued in ``k`` more ways, unless
+    the writer had fewer or wrote nothing new the last time. Equal ranks go by the better ``g``, then by the
+    order of creation: the same arguments give the same result, if writer, critics and value do.
 
     With ``aggregate="sum"`` a step adds its score less 1, what it loses, so that longer texts gain nothing by
     their length. If ``h`` never loses more than the best continuation really loses (of a finished text
