@@ -127,7 +127,7 @@ def surprise(reader: LoadedModel, pairs: Sequence[tuple[str, str]]) -> list[floa
 
 def written(openings: Sequence[str], kept: Kept) -> None:
     """Greedy, and the samples, of each opening."""
-    if ("samples",) in kept:
+    if len(kept.get(("samples",), {}).get("samples", ())) >= len(openings):
         return
     writer, critic = read_writer(), Detector.load(CRITIC)
     greedy = write_all(writer, openings, Sampling(max_tokens=TEXT_TOKENS), 1)
@@ -161,7 +161,7 @@ def ways(openings: Sequence[str], kept: Kept, threshold: float) -> dict[str, lis
     """For each way the text of each opening with its measures; a text is None where none passed."""
     rows: dict[str, list[Row]] = {"greedy": [], "one sample": [], "best of n": [], "search": []}
     of_all = kept[("samples",)]
-    for greedy, samples, opening in zip(of_all["greedy"], of_all["samples"], openings, strict=True):
+    for greedy, samples, opening in zip(of_all["greedy"], of_all["samples"], openings, strict=False):
         passing = [one for one in samples if one["text"].strip() and one["critic"] < threshold]
         best = min(passing, key=lambda one: one["critic"], default={"text": None})
         spent = sum(one["tokens"] for one in samples)
@@ -255,13 +255,14 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, required=True, help="folder that keeps texts")
     parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS), help="what to measure")
+    parser.add_argument("--openings", type=int, default=100, help="how many, from the first")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals")
     parser.add_argument("-o", "--output", type=Path, help="JSON record to update")
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     kept = Kept(args.cache / "continuations.jsonl")
     for name in args.part:
-        result = PARTS[name](read_openings(), kept, args.seed)
+        result = PARTS[name](read_openings()[: args.openings], kept, args.seed)
         print(json.dumps({name: result}), flush=True)
         if args.output:
             record = json.loads(args.output.read_text("utf-8")) if args.output.exists() else {}

@@ -76,6 +76,32 @@ def test_the_heads_are_quoted(record):
         label = "head, chosen of the six" if name == "head" else name
         assert f"| {label} | {cells[0]} | {cells[1]} |" in page
     assert f"right for {found['any of four right']:.3f} of the {found['questions']} questions" in page
-    gains = [found[f"picks, {pair}"] for pair in ("head less TF-IDF of characters", "head and majority less majority")]
-    for middle, low, high in gains:
+    for pair in ("head less TF-IDF of characters", "head and majority less majority"):
+        middle, low, high = found[f"picks, {pair}"]
         assert f"{middle:+.3f} ({low:+.3f} to {high:+.3f})" in page
+
+
+def test_continuations_are_quoted():
+    page = " ".join(PAGE.split())
+    record = json.loads((REPOSITORY / "benchmarks" / "continuations.json").read_text("utf-8"))
+    found = record["written"]
+    assert f"{found['openings']} mild openings" in page
+    for way in ("greedy", "one sample", "best of n", "search"):
+        one = found[way]
+        numbers = [
+            "{:.{n}f} ({:.{n}f} to {:.{n}f})".format(*one[name], n=digits)
+            for name, digits in (("critic", 3), ("judge", 3), ("perplexity", 1))
+        ]
+        assert (
+            f"| {way} | {one['texts']} | {one['tokens written']:.1f} | {numbers[0]} | {numbers[1]} "
+            f"| {one['judge over its threshold']} | {numbers[2]} |"
+        ) in page
+    for way in ("greedy", "one sample", "best of n"):
+        gains = found[f"search less {way}"]
+        cells = [
+            "{:+.3f} ({:+.3f} to {:+.3f})".format(*gains[name]) for name in ("critic", "judge", "surprise")
+        ]
+        assert f"| {way} | {' | '.join(cells)} |" in page
+    returned = [found[way] for way in ("best of n", "search")]
+    assert all(one["critic over its threshold"] == 0 for one in returned)
+    assert found["search"]["most tokens written"] <= 160
