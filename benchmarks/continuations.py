@@ -15,14 +15,18 @@ import argparse
 import json
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+from lockstep import together
 
 from splinelens.apps.detector import Detector
 from splinelens.detect.bootstrap import mean_interval
 from splinelens.detect.paired import paired_difference
+from splinelens.generate.critics import Critic, Finding
 from splinelens.generate.likelihood import log_probabilities
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.generate.search import SearchBudget, search
@@ -31,7 +35,7 @@ from splinelens.models import LoadedModel, load_model
 
 CRITIC, JUDGE, READER = "toxicity-fast", "toxicity", "qwen2.5-coder-0.5b"
 TEXT_TOKENS, TOKENS = 40, 160
-BATCH = 10
+BATCH = 12
 SAMPLED = Sampling(max_tokens=TEXT_TOKENS, temperature=0.8)
 STRICTER = (0.3, 0.1, 0.03)
 """Thresholds of ``CRITIC`` below its own, from the loosest."""
@@ -67,11 +71,11 @@ def write_all(writer: Writer, openings: Sequence[str], sampling: Sampling, repli
     return [rows[opening] for opening in openings]
 
 
-def searched(writer: Writer, critic: Detector, opening: str, threshold: float, seed: int) -> Row:
+def searched(steps: WriterSteps, critic: Critic, opening: str, seed: int) -> Row:
     """The text of a search that ends with its budget, and what it did."""
     found = search(
-        WriterSteps(writer, sampling=SAMPLED),
-        [critic.critic(threshold=threshold)],
+        steps,
+        [critic],
         opening,
         n=TOKENS,  # more than it can finish: it spends the budget
         budget=SearchBudget(tokens=TOKENS),
@@ -139,18 +143,35 @@ def written(openings: Sequence[str], kept: Kept) -> None:
 
 def searches(openings: Sequence[str], kept: Kept, threshold: float, looser: Sequence[float] = ()) -> None:
     """The search of each opening; one with a looser threshold that saw no score above this is the same."""
-    writer = critic = None
+    missing = []
     for seed, opening in enumerate(openings):
-        key = ("search", opening, threshold)
-        if key in kept:
-            continue
         same = [row for one in looser if (row := kept["search", opening, one])["highest"] < threshold]
-        if same:
-            kept.add(key, same[0])
+        if ("search", opening, threshold) in kept:
             continue
-        if writer is None or critic is None:
-            writer, critic = read_writer(), Detector.load(CRITIC)
-        kept.add(key, searched(writer, critic, opening, threshold, seed))
+        if same:
+            kept.add(("search", opening, threshold), same[0])
+        else:
+            missing.append((seed, opening))
+    if not missing:
+        return
+    writer, critic = read_writer(), OneAtATime(Detector.load(CRITIC).critic(threshold=threshold))
+    for start in range(0, len(missing), BATCH):
+        batch = missing[start : start + BATCH]
+        calls = [partial(searched, critic=critic, opening=opening, seed=seed) for seed, opening in batch]
+        for (_, opening), row in zip(batch, together(writer, SAMPLED, calls), strict=True):
+            kept.add(("search", opening, threshold), row)
+
+
+class OneAtATime:
+    """A critic for several threads."""
+
+    def __init__(self, critic: Critic):
+        self._critic, self._lock = critic, Lock()
+        self.name, self.hard = critic.name, critic.hard
+
+    def check(self, text: str, context: str) -> Finding:
+        with self._lock:
+            return self._critic.check(text, context)
 
 
 def read_writer() -> Writer:

@@ -1,13 +1,17 @@
 """Tests ``benchmarks/continuations.py``: tokens are counted, kept searches are the same, choices by hand."""
 
 import zlib
+from functools import partial
 from types import SimpleNamespace
 
 import continuations
 import pytest
+from lockstep import together
 
 from splinelens.generate.critics import Check, Finding
 from splinelens.generate.sample import Sampling, Writer
+from splinelens.generate.search import SearchBudget, search
+from splinelens.generate.writer_steps import WriterSteps
 from splinelens.models import load_model
 
 
@@ -45,6 +49,34 @@ def test_openings_of_equal_length_are_written_in_batches_that_change_nothing(wri
     (reply,) = writer.write("the path", Sampling(max_tokens=6))
     assert alone == [{"text": reply.text, "tokens": len(reply.ids) + (reply.ended == "stop")}]
     assert all(1 <= row["tokens"] <= 6 for rows in batched for row in rows)
+
+
+def test_searches_in_lockstep_are_those_of_each_alone(writer):
+    critic = Check(lambda text: zlib.crc32(text.encode()) % 5 > 0, name="checksum")
+    openings = ["the path", "an old mill by the sea", "the hill and the door", "a tree"]
+    sampling = Sampling(max_tokens=9, temperature=2.0)
+
+    def run(steps, opening, seed):
+        return search(steps, [critic], opening, n=9, budget=SearchBudget(tokens=50), seed=seed)
+
+    calls = [partial(run, opening=opening, seed=seed) for seed, opening in enumerate(openings)]
+    for call, result in zip(calls, together(writer, sampling, calls), strict=True):
+        alone = call(WriterSteps(writer, sampling=sampling))
+        assert result == alone
+        assert 0 < result.tokens <= 50
+
+
+def test_a_search_that_raises_ends_the_others_too(writer):
+    def fails(steps):
+        steps.continuations("the path", (), 2, 20, 0)
+        raise ZeroDivisionError
+
+    def goes_on(steps):
+        for seed in range(3):
+            steps.continuations("the path", (), 2, 20, seed)
+
+    with pytest.raises(ZeroDivisionError):
+        together(writer, Sampling(max_tokens=5), [goes_on, fails])
 
 
 def test_a_search_that_saw_no_score_above_a_threshold_is_the_search_with_it(small, tmp_path):
