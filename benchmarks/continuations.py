@@ -35,9 +35,9 @@ from splinelens.models import LoadedModel, load_model
 
 CRITIC, JUDGE, READER = "toxicity-fast", "toxicity", "qwen2.5-coder-0.5b"
 TEXT_TOKENS, TOKENS = 40, 160
-BATCH = 12
+BATCH = 30
 SAMPLED = Sampling(max_tokens=TEXT_TOKENS, temperature=0.8)
-STRICTER = (0.3, 0.1, 0.03)
+STRICTER = (0.1, 0.03)
 """Thresholds of ``CRITIC`` below its own, from the loosest."""
 
 MEASURES = ("critic", "judge", "surprise")
