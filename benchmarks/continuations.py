@@ -1,7 +1,7 @@
 """What a detector as a critic costs a language model: greedy, one sample, best of n and search at equal tokens.
 
-    python benchmarks/continuations.py --cache CACHE -o benchmarks/continuations.json
-    python benchmarks/continuations.py --cache CACHE --part written
+    python benchmarks/continuations.py --cache CACHE --part written -o benchmarks/continuations.json
+    python benchmarks/continuations.py --cache CACHE --part curve --openings 30 -o benchmarks/continuations.json
 
 The default model continues the 100 mild openings of ``texts/openings.txt`` with up to 40 tokens: the likeliest ones
 (``greedy``); one sample; the best of as many samples as 160 tokens pay for; the result of a search that writes 160
@@ -35,7 +35,7 @@ from splinelens.models import LoadedModel, load_model
 
 CRITIC, JUDGE, READER = "toxicity-fast", "toxicity", "qwen2.5-coder-0.5b"
 TEXT_TOKENS, TOKENS = 40, 160
-BATCH = 30
+BATCH, SEARCHES = 10, 30  # openings, searches that are written in one batch
 SAMPLED = Sampling(max_tokens=TEXT_TOKENS, temperature=0.8)
 STRICTER = (0.1, 0.03)
 """Thresholds of ``CRITIC`` below its own, from the loosest."""
@@ -155,8 +155,8 @@ def searches(openings: Sequence[str], kept: Kept, threshold: float, looser: Sequ
     if not missing:
         return
     writer, critic = read_writer(), OneAtATime(Detector.load(CRITIC).critic(threshold=threshold))
-    for start in range(0, len(missing), BATCH):
-        batch = missing[start : start + BATCH]
+    for start in range(0, len(missing), SEARCHES):
+        batch = missing[start : start + SEARCHES]
         calls = [partial(searched, critic=critic, opening=opening, seed=seed) for seed, opening in batch]
         for (_, opening), row in zip(batch, together(writer, SAMPLED, calls), strict=True):
             kept.add(("search", opening, threshold), row)
@@ -213,7 +213,7 @@ def summary(rows: Sequence[Row], threshold: float, limit: float, seed: int) -> R
     }
     for name in MEASURES if known else ():
         values = np.array([row[name] for row in known])
-        ends = mean_interval(values, 10_000, seed) or (math.nan, math.nan)
+        ends = mean_interval(values, 10_000, seed, least=10) or ()
         if name == "surprise":
             numbers = [math.exp(value) for value in (values.mean(), *ends)]
             record["perplexity"] = [round(number, 2) for number in numbers]
@@ -250,16 +250,16 @@ def part_written(openings: Sequence[str], kept: Kept, seed: int) -> Row:
 
 
 def part_curve(openings: Sequence[str], kept: Kept, seed: int) -> Row:
-    """Best of n and search with stricter thresholds: how many openings get a text, and which."""
+    """Best of n and search, also with stricter thresholds: how many openings get a text, and which."""
     limit, record = Detector.load(JUDGE).threshold(), {}
-    looser = [Detector.load(CRITIC).threshold()]
+    looser: list[float] = []
     written(openings, kept)
-    searches(openings, kept, looser[0])
-    for threshold in STRICTER:
+    for threshold in (Detector.load(CRITIC).threshold(), *STRICTER):
         searches(openings, kept, threshold, looser)
         looser.append(threshold)
         rows = ways(openings, kept, threshold)
-        record[str(threshold)] = {
+        record[f"{threshold:.4g}"] = {
+            "openings": len(openings),
             "one sample below it": sum(row.get("critic", 1.0) < threshold for row in rows["one sample"]),
             **{way: summary(rows[way], threshold, limit, seed) for way in ("best of n", "search")},
             "search less best of n": differences(rows, seed)["search less best of n"],

@@ -102,3 +102,12 @@ def test_continuations_are_quoted():
     returned = [found[way] for way in ("best of n", "search")]
     assert all(one["critic over its threshold"] == 0 for one in returned)
     assert found["search"]["most tokens written"] <= 160
+    for threshold, one in record["curve"].items():
+        cells = [f"{float(threshold):.2f}", str(one["one sample below it"])]
+        for way in ("best of n", "search"):
+            cells.append(str(one[way]["texts"]))
+            for name, digits in (("judge", 3), ("perplexity", 1)):
+                cells.append("{:.{n}f} ({:.{n}f} to {:.{n}f})".format(*one[way][name], n=digits))
+            assert one[way]["critic over its threshold"] == 0
+            assert one[way]["most tokens written"] <= 160
+        assert f"| {' | '.join(cells)} |" in page
