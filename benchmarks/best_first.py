@@ -371,8 +371,9 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
         ),
         "chosen by fold": [" ".join(map(str, each)) for each in chosen],
     }
+    right_of = {name: picked(of_rows, labels, questions) for name, of_rows in scores.items()}
     for name, of_rows in scores.items():
-        right = picked(of_rows, labels, questions)
+        right = right_of[name]
         within = within_group_auc(labels, of_rows, questions, seed=args.seed)
         record[name] = {
             "picks": round(float(right.mean()), 4),
@@ -380,6 +381,9 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
             "within_question": round(float(within.auc or 0), 4),
             "within_question_interval": [round(float(end), 4) for end in within.auc_interval or ()],
         }
+    for better, worse in (("head", "TF-IDF of characters"), ("head and majority", "majority")):
+        gain = right_of[better] - right_of[worse]
+        record[f"{better} less {worse}"] = [round(float(gain.mean()), 4), *_interval(gain, args.seed)]
     return record
 
 

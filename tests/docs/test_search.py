@@ -76,6 +76,8 @@ def test_the_heads_are_quoted(record):
         label = "head, chosen of the six" if name == "head" else name
         assert f"| {label} | {cells[0]} | {cells[1]} |" in page
     assert f"right for {found['any of four right']:.3f} of the {found['questions']} questions" in page
+    for pair in ("head less TF-IDF of characters", "head and majority less majority"):
+        assert "{:+.3f} ({:+.3f} to {:+.3f})".format(*found[pair]) in page
 
 
 def test_continuations_are_quoted():
