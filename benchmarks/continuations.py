@@ -28,9 +28,9 @@ from splinelens.detect.bootstrap import mean_interval
 from splinelens.detect.paired import paired_difference
 from splinelens.generate.critics import Critic, Finding
 from splinelens.generate.likelihood import log_probabilities
+from splinelens.generate.model_steps import ModelSteps
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.generate.search import SearchBudget, search
-from splinelens.generate.writer_steps import WriterSteps
 from splinelens.models import LoadedModel, load_model
 
 CRITIC, JUDGE, READER = "toxicity-fast", "toxicity", "qwen2.5-coder-0.5b"
@@ -71,7 +71,7 @@ def write_all(writer: Writer, openings: Sequence[str], sampling: Sampling, repli
     return [rows[opening] for opening in openings]
 
 
-def searched(steps: WriterSteps, critic: Critic, opening: str, seed: int) -> Row:
+def searched(steps: ModelSteps, critic: Critic, opening: str, seed: int) -> Row:
     """The text of a search that ends with its budget, and what it did."""
     found = search(
         steps,

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from splinelens.engines.torch import run_tokens
-from splinelens.generate import sample, writer_steps
+from splinelens.generate import model_steps, sample
+from splinelens.generate.model_steps import ModelSteps
 from splinelens.generate.sample import Sampling, Writer
-from splinelens.generate.writer_steps import WriterSteps
 
 
 @dataclass(eq=False)
 class Wanted:
-    """What a search wants written: as the arguments of ``WriterSteps._write``."""
+    """What a search wants written: as the arguments of ``ModelSteps._write``."""
 
     prompt: tuple[int, ...]
     before: tuple[int, ...]
@@ -100,7 +100,7 @@ def write_batch(writer: Writer, batch: Sequence[Wanted]) -> None:
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
 
 
-class LockstepSteps(WriterSteps):
+class LockstepSteps(ModelSteps):
     """The steps of a search among several."""
 
     def __init__(self, lockstep: Lockstep, number: int, sampling: Sampling):
@@ -120,12 +120,12 @@ class LockstepSteps(WriterSteps):
         sampling = replace(self.sampling, max_tokens=most, seed=int(own))
         tokenizer, until = self.writer.loaded.tokenizer, lambda text: self._end(text) is not None
         takers = [sample._Row(tokenizer, before, (), until) for _ in range(count)]
-        rows = [writer_steps._Row() for _ in range(count)]
+        rows = [model_steps._Row() for _ in range(count)]
         return self._lockstep.write(self._number, Wanted(prompt, before, sampling, max_tokens, takers, rows))
 
 
 def together(
-    writer: Writer, sampling: Sampling, searches: Sequence[Callable[[WriterSteps], Any]]
+    writer: Writer, sampling: Sampling, searches: Sequence[Callable[[ModelSteps], Any]]
 ) -> list[Any]:
     """What several searches give, each called in a thread with its own step writer."""
     lockstep = Lockstep(writer, len(searches))

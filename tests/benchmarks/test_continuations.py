@@ -9,9 +9,9 @@ import pytest
 from lockstep import together
 
 from splinelens.generate.critics import Check, Finding
+from splinelens.generate.model_steps import ModelSteps
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.generate.search import SearchBudget, search
-from splinelens.generate.writer_steps import WriterSteps
 from splinelens.models import load_model
 
 
@@ -61,7 +61,7 @@ def test_searches_in_lockstep_are_those_of_each_alone(writer):
 
     calls = [partial(run, opening=opening, seed=seed) for seed, opening in enumerate(openings)]
     for call, result in zip(calls, together(writer, sampling, calls), strict=True):
-        alone = call(WriterSteps(writer, sampling=sampling))
+        alone = call(ModelSteps(writer, sampling=sampling))
         assert result == alone
         assert 0 < result.tokens <= 50
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-TEXT = ["--max-tokens", 8, "--tokens", 60, "--temperature", 1.5]
+from splinelens.apps.detector import Detector
+
+TEXT = ["--max-tokens", 8, "--budget", 60, "--temperature", 1.5]
 
 
 @pytest.fixture
@@ -29,14 +31,16 @@ def test_no_text_that_passes_is_exit_1(searches):
     result = searches("-p", "the path", "--threshold", 0, code=1)
     assert result.stdout == ""
     assert "dropped: tiny: fail " in result.stderr
-    assert "no text passed: give more --tokens" in result.stderr
+    assert "no text passed: give more --budget" in result.stderr
 
 
 def test_json_and_the_trace(searches, tmp_path):
     trace = tmp_path / "trace.jsonl"
     record = json.loads(searches("-p", "the path", "--threshold", 1, "--json", "--trace", trace).stdout)
-    keys = "prompt text verdict reason score tokens expanded created dropped".split()
-    assert list(record) == keys
+    results = "prompt text verdict reason score tokens expanded created dropped".split()
+    assert list(record) == [*results, "model", "detector", "threshold", "seed"]
+    assert record["model"].endswith("llama0")
+    assert (record["detector"], record["threshold"], record["seed"]) == ("tiny", 1, 0)
     assert (record["verdict"], record["tokens"] <= 60) == ("pass", True)
     nodes = [json.loads(line) for line in trace.read_text("utf-8").splitlines()]
     assert len(nodes) == record["created"] + 1
@@ -44,6 +48,11 @@ def test_json_and_the_trace(searches, tmp_path):
     searches("-p", "the path", "--trace", trace, code=2)
     again = json.loads(searches("-p", "the path", "--threshold", 1, "--json").stdout)
     assert again == record
+
+
+def test_the_threshold_of_a_rate_is_that_of_the_detector(searches, detector):
+    record = json.loads(searches("-p", "the path", "--fpr", 0.01, "--json").stdout)
+    assert record["threshold"] == Detector.load(detector).threshold(0.01)
 
 
 def test_prompts_of_a_file_each_give_a_line_and_one_that_cannot_be_has_no_text(searches, tmp_path):
@@ -54,6 +63,10 @@ def test_prompts_of_a_file_each_give_a_line_and_one_that_cannot_be_has_no_text(s
     assert [record["text"] is None for record in records] == [False, True, True, False]
     assert "leaves no room" in records[2]["reason"]
     assert result.stderr.strip().startswith("no text passed for 2 of 4 prompts")
+    file.write_bytes("1;the path to the café\n".encode("cp1252"))
+    options = ["--no-header", "--delimiter", ";", "--encoding", "cp1252", "-c", 2]
+    (line,) = searches("--prompts", file, *options, "--threshold", 1).stdout.splitlines()
+    assert json.loads(line)["prompt"] == "the path to the café"
 
 
 def test_a_chat_is_written_in_the_template(searches):

@@ -508,6 +508,19 @@ def test_a_writer_that_overspends_is_refused():
             search(writer, [Length(most=9)], PROMPT)
 
 
+def test_progress_is_the_tokens_after_each_expansion():
+    reported = []
+    budget = SearchBudget(tokens=7)
+    search(
+        Menu(("a", "b", "c"), length=9),
+        [Check(lambda text: True)],
+        PROMPT,
+        budget=budget,
+        progress=lambda *numbers: reported.append(numbers),
+    )
+    assert reported == [(3, 7), (6, 7), (7, 7)]
+
+
 # Determinism, trace, input
 
 
@@ -554,11 +567,12 @@ def test_messages_are_the_context_as_lines():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"k": 0}, BadFeatures, "k=0: give a whole number of at least 1"),
+        ({"k": 0}, BadFeatures, "k=0: need a positive number"),
         ({"n": 0}, BadFeatures, "n=0"),
         ({"k": True}, BadFeatures, "k=True"),
-        ({"seed": -1}, BadFeatures, "seed=-1"),
-        ({"value_weight": -0.1}, BadFeatures, r"value_weight=-0.1: give a number of at least 0"),
+        ({"seed": -1}, BadFeatures, "seed -1 is not a whole number"),
+        ({"value_weight": -0.1}, BadFeatures, r"value_weight=-0.1: need a number of at least 0"),
+        ({"value_weight": True}, BadFeatures, "value_weight=True"),
         ({"value_weight": math.nan}, BadFeatures, "value_weight=nan"),
         ({"aggregate": "mean"}, BadFeatures, "aggregate='mean' is not one of min, max, sum, last"),
         ({"critics": []}, BadCritic, "no critic and no value"),
@@ -586,3 +600,19 @@ def test_what_cannot_be_is_refused(options, error, message):
 def test_a_budget_that_cannot_be_is_refused(options, message):
     with pytest.raises(BadFeatures, match=message):
         SearchBudget(**options)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    class Counts:
+        def continuations(self, prompt, steps, count, max_tokens, seed):
+            return [Continuation(f"{word} ", np.int64(1), len(steps) == 1) for word in "abc"[:count]]
+
+    options = {"k": 2, "n": 1, "seed": 3, "value_weight": 1.0}
+    budget = SearchBudget(tokens=5, expansions=9)
+    plain = search(Menu(("a", "b", "c")), [Length(most=9)], PROMPT, budget=budget, **options)
+    options = {name: np.asarray(number)[()] for name, number in options.items()}
+    budget = SearchBudget(tokens=np.int64(5), expansions=np.int32(9))
+    result = search(Counts(), [Length(most=9)], PROMPT, budget=budget, **options)
+    assert result == plain
+    result.write_trace(tmp_path / "trace.jsonl")
+    json.dumps([result.tokens, result.score])

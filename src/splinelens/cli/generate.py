@@ -43,27 +43,13 @@ def generate(
             "there with another seed.",
         ),
     ] = "stop",
-    fpr: Annotated[
-        float,
-        typer.Option("--fpr", help="False-positive rate of one text: 0.001, 0.01 or 0.05.", metavar="RATE"),
-    ] = 0.05,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", help="A score in place of --fpr.", metavar="SCORE", min=0, max=1),
-    ] = None,
+    fpr: options.Fpr = 0.05,
+    threshold: options.Threshold = None,
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", help="Most tokens of the reply.", metavar="N", min=1)
     ] = 200,
-    temperature: Annotated[
-        float,
-        typer.Option("--temperature", help="0 takes the most likely token.", metavar="T", min=0, max=100),
-    ] = 0.0,
-    top_p: Annotated[
-        float,
-        typer.Option(
-            "--top-p", help="Choose among the tokens that together have this probability.", metavar="P"
-        ),
-    ] = 1.0,
+    temperature: options.Temperature = 0.0,
+    top_p: options.TopP = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the choices.", metavar="N", min=0)] = 0,
     device: options.Device = None,
     dtype: options.Dtype = "float32",

@@ -291,6 +291,22 @@ Cache = Annotated[
         "--cache", metavar="DIR", help="Keep what is read of the model here: a stopped run continues."
     ),
 ]
+Fpr = Annotated[
+    float,
+    typer.Option("--fpr", metavar="RATE", help="False-positive rate of one text: 0.001, 0.01 or 0.05."),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option("--threshold", metavar="SCORE", min=0, max=1, help="A score in place of --fpr."),
+]
+Temperature = Annotated[
+    float,
+    typer.Option("--temperature", metavar="T", min=0, max=100, help="0 takes the most likely token."),
+]
+TopP = Annotated[
+    float,
+    typer.Option("--top-p", metavar="P", help="Choose among the tokens that together have this probability."),
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed of the random number generators."),

@@ -1,20 +1,24 @@
 """``splinelens search``: write a text step by step, and return only one that a detector passes."""
 
 import json
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from splinelens.cli import options
 from splinelens.cli.exits import OURS, exit_with, require_stdout
+from splinelens.cli.progress import trial_bar
 from splinelens.errors import BadTexts
 from splinelens.files import check_output
 
 if TYPE_CHECKING:
     from splinelens.generate.search import SearchResult
 
-_TRIED = 10  # tokens that are generated for each of a text, unless more is said
+_MORE = "give more --budget, a larger -k or another --seed"
 
 
 def search(
@@ -28,35 +32,30 @@ def search(
         ),
     ] = None,
     column: options.Column = None,
+    encoding: options.Encoding = "utf-8",
+    format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
     detector: Annotated[
         str, typer.Option("--detector", "-d", help=options.DETECTOR_HELP, metavar="NAME")
     ] = "toxicity",
-    fpr: Annotated[
-        float,
-        typer.Option("--fpr", help="False-positive rate of one text: 0.001, 0.01 or 0.05.", metavar="RATE"),
-    ] = 0.05,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", help="A score in place of --fpr.", metavar="SCORE", min=0, max=1),
-    ] = None,
+    fpr: options.Fpr = 0.05,
+    threshold: options.Threshold = None,
     model: options.Model = "smollm2-135m",
     chat: Annotated[
         bool, typer.Option("--chat", help="The prompt is a user's message; else it is continued as it is.")
     ] = False,
-    tokens: Annotated[
-        int, typer.Option("--tokens", help="Most tokens that are generated for a prompt.", metavar="N", min=1)
-    ] = 1000,
-    max_tokens: Annotated[
-        int | None,
+    budget: Annotated[
+        int,
         typer.Option(
-            "--max-tokens",
-            help="Most tokens of the text. Default: a tenth of --tokens; most go to other texts.",
-            metavar="N",
-            min=1,
+            "--budget", help="Most tokens that are generated for a prompt, in all texts.", metavar="N", min=1
         ),
-    ] = None,
+    ] = 2000,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="Most tokens of a text.", metavar="N", min=1)
+    ] = 200,
     unit: Annotated[
-        Literal["sentence", "line"], typer.Option("--step", help="What a step of the search is.")
+        Literal["sentence", "line"], typer.Option("--unit", help="What a step of the search is.")
     ] = "sentence",
     max_step_tokens: Annotated[
         int, typer.Option("--max-step-tokens", help="Most tokens of a step.", metavar="N", min=1)
@@ -80,16 +79,8 @@ def search(
     value_weight: Annotated[
         float, typer.Option("--value-weight", help="Factor of --value.", metavar="NUMBER", min=0)
     ] = 1.0,
-    temperature: Annotated[
-        float,
-        typer.Option("--temperature", help="0 tries only the likeliest step.", metavar="T", min=0, max=100),
-    ] = 0.8,
-    top_p: Annotated[
-        float,
-        typer.Option(
-            "--top-p", help="Choose among the tokens that together have this probability.", metavar="P"
-        ),
-    ] = 1.0,
+    temperature: options.Temperature = 0.8,
+    top_p: options.TopP = 1.0,
     trace: Annotated[
         Path | None,
         typer.Option("--trace", help="Write every step that was tried, as JSON lines.", metavar="FILE"),
@@ -104,11 +95,12 @@ def search(
 
     Each step is tried in -k ways and judged by the detector: a text that it flags, or cannot judge, goes no
     further and is never returned. The text with the best score is continued, until -n texts are finished
-    or --tokens are spent. The text goes to stdout; what was dropped and spent goes to stderr. Exits 1 if
+    or the --budget is spent. The text goes to stdout; what was dropped and spent goes to stderr. Exits 1 if
     no text passed.
 
     With --json, and with --prompts, a line for each prompt: {"prompt", "text" (null if none passed),
-    "verdict", "reason", "score", "tokens", "expanded", "created", "dropped"}.
+    "verdict", "reason", "score", "tokens", "expanded", "created", "dropped", "model", "detector",
+    "threshold", "seed"}.
 
     Examples:
       splinelens search --detector toxicity --prompt "The new neighbors"
@@ -124,67 +116,89 @@ def search(
     require_stdout("")
 
     from splinelens.apps.detector import Detector
+    from splinelens.generate.model_steps import ModelSteps
     from splinelens.generate.sample import Sampling, Writer
     from splinelens.generate.search import SearchBudget, SearchResult
     from splinelens.generate.search import search as search_text
     from splinelens.generate.value_head import ValueHead
-    from splinelens.generate.writer_steps import WriterSteps
     from splinelens.models import load_model
     from splinelens.texts import read_texts
 
-    texts = [prompt] if prompts is None else read_texts(prompts, column).texts
-    most = max(1, tokens // _TRIED) if max_tokens is None else max_tokens
-    sampling = Sampling(max_tokens=most, temperature=temperature, top_p=top_p)
-    critic = Detector.load(detector, device=device).critic(fpr=fpr, threshold=threshold)
+    texts: Sequence[str | None] = [prompt]
+    if prompts is not None:
+        texts = read_texts(prompts, column, (), encoding, format, delimiter, not no_header).texts
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p)
+    judge = Detector.load(detector, device=device)
+    critic = judge.critic(fpr=fpr, threshold=threshold)
+    limits = dict(zip(judge.artifact.labels, judge.artifact.limits(fpr, threshold), strict=True))
+    settings = {
+        "model": model,
+        "detector": judge.name,
+        "threshold": limits if len(limits) > 1 else next(iter(limits.values())),
+        "seed": seed,
+    }
     head = None if value is None else ValueHead(value)
     loaded = load_model(model, head=True, device=device)
-    writer = WriterSteps(
+    writer = ModelSteps(
         Writer(loaded) if head is None else head.writer(loaded), unit, sampling, max_step_tokens
     )
-    show, without = options.stderr_printer(quiet), 0
-    for text in texts:
-        said = text or ""
-        try:
-            result = search_text(
-                writer,
-                [critic],
-                [{"role": "user", "content": said}] if chat else said,
-                value=head,
-                k=k,
-                n=n,
-                aggregate=aggregate,
-                value_weight=value_weight,
-                budget=SearchBudget(tokens=tokens),
-                seed=seed,
-            )
-        except BadTexts as error:  # an empty or too long prompt of many
-            if prompts is None:
-                raise
-            result = SearchResult(None, "undetermined", str(error), None, 0, 0, 0, {}, ())
+    searched = partial(
+        search_text,
+        writer,
+        [critic],
+        value=head,
+        k=k,
+        n=n,
+        aggregate=aggregate,
+        value_weight=value_weight,
+        budget=SearchBudget(tokens=budget),
+        seed=seed,
+    )
+
+    def prompt_of(text: str) -> str | list[dict[str, str]]:
+        return [{"role": "user", "content": text}] if chat else text
+
+    if prompts is None:
+        with trial_bar(not quiet, "tokens") as progress:
+            result = searched(prompt_of(texts[0] or ""), progress=progress)
         if trace is not None:
             result.write_trace(trace, overwrite=overwrite)
-        without += result.text is None
-        if as_json or prompts is not None:
-            print(json.dumps({"prompt": text, **_record(result)}, ensure_ascii=False), flush=True)
+        if as_json:
+            print(_line(prompt, result, settings))
         elif result.text is not None:
             print(result.text)
-        if prompts is None:
-            show(_summary(result, tokens))
+        options.stderr_printer(quiet)(_summary(result, budget))
+        if result.text is None:
+            raise exit_with(f"no text passed: {_MORE}", OURS)
+        return
+
+    without = 0
+    with trial_bar(not quiet and not sys.stdout.isatty(), "prompts") as progress:
+        for number, text in enumerate(texts, start=1):
+            try:
+                result = searched(prompt_of(text or ""))
+            except BadTexts as error:  # empty or too long
+                result = SearchResult(None, "undetermined", str(error), None, 0, 0, 0, {}, ())
+            print(_line(text, result, settings), flush=True)
+            without += result.text is None
+            if progress is not None:
+                progress(number, len(texts))
     if without:
-        of = "no text passed" if prompts is None else f"no text passed for {without} of {len(texts)} prompts"
-        raise exit_with(f"{of}: give more --tokens, a larger -k or another --seed", OURS)
+        raise exit_with(f"no text passed for {without} of {len(texts)} prompts: {_MORE}", OURS)
 
 
-def _record(result: "SearchResult") -> dict[str, object]:
+def _line(prompt: str | None, result: "SearchResult", settings: dict[str, Any]) -> str:  # Any: JSON values
+    """The JSON of a search."""
     keys = ("text", "verdict", "reason", "score", "tokens", "expanded", "created", "dropped")
-    return {key: getattr(result, key) for key in keys}
+    record = {"prompt": prompt, **{key: getattr(result, key) for key in keys}, **settings}
+    return json.dumps(record, ensure_ascii=False)
 
 
-def _summary(result: "SearchResult", tokens: int) -> str:
+def _summary(result: "SearchResult", budget: int) -> str:
     """What was returned, dropped and spent, in one line."""
     dropped = ", ".join(f"{reason} {count}" for reason, count in result.dropped.items()) or "none"
     score = "" if result.score is None else f" {result.score:.3f}"
     return (
         f"{result.verdict}{score}: {result.reason}; {result.created} steps, dropped: {dropped}; "
-        f"{result.tokens:,} of {tokens:,} tokens, {result.expanded} expansions"
+        f"{result.tokens:,} of {budget:,} tokens, {result.expanded} expansions"
     )

@@ -219,6 +219,22 @@ def check_share(share: object, parameter: str) -> float:
     return float(share)
 
 
+def check_weight(weight: object, parameter: str) -> float:
+    """A finite number from 0.
+
+    Raises:
+        BadFeatures: It is none.
+
+    Example:
+        >>> check_weight(2, "value_weight")
+        2.0
+    """
+    numbers = int | float | np.integer | np.floating
+    if isinstance(weight, bool) or not isinstance(weight, numbers) or not 0 <= weight < np.inf:  # also nan
+        raise BadFeatures(f"{parameter}={weight!r}: need a number of at least 0")
+    return float(weight)
+
+
 def is_whole_number(value: object, minimum: int) -> bool:
     """Whether a value is a whole number of Python or NumPy, and at least the minimum.
 

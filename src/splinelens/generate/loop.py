@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 from splinelens.errors import BadCritic, BadFeatures, BadTexts, SplinelensError
+from splinelens.features.validation import check_positive
 from splinelens.files import write_text
 from splinelens.generate.bank import LATE, Bank, Late, Prompt, call, context_of, copied, score_of
 from splinelens.generate.critics import Critic, Finding, Verdict, encodable
@@ -46,8 +47,7 @@ class Budget:
     call_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attempts, int) or self.attempts < 1:
-            raise BadFeatures(f"attempts={self.attempts!r}: give a whole number of at least 1")
+        check_positive(self.attempts, "attempts")
         for name in ("seconds", "call_seconds"):
             if not getattr(self, name) > 0:
                 raise BadFeatures(f"{name}={getattr(self, name)!r}: give a number above 0")

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from splinelens.errors import BadCritic, BadFeatures
+from splinelens.features.validation import check_positive, check_seed, check_weight, is_whole_number
 from splinelens.files import write_text
 from splinelens.generate.bank import Bank, Prompt, context_of, copied, score_of
 from splinelens.generate.critics import Critic, Finding, Verdict, encodable
@@ -45,6 +46,7 @@ class Continuation:
         values: (entry,) features at its last token, for a value that reads them.
         state: What the text so far stands for, if different texts can be worth the same: of texts with an
             equal state only the best goes on. None compares the texts.
+        ids: The tokens of ``text``, if the writer knows them: without those that were cut off.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Continuation:
     final: bool
     values: Float[np.ndarray, " entry"] | None = None
     state: Hashable | None = None
+    ids: tuple[int, ...] = ()
 
 
 class StepWriter(Protocol):
@@ -73,7 +76,8 @@ class StepWriter(Protocol):
 
 
 Value = Callable[[Prompt, tuple[str, ...], Continuation], float]
-"""What may still come of a text, higher is better: of the prompt, the steps before the last, and the last."""
+"""``value(prompt, steps, continuation)``: what may still come of a text, higher is better; ``continuation`` is
+its last step, and ``steps`` are those before."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class SearchBudget:
         >>> SearchBudget(tokens=0)
         Traceback (most recent call last):
         ...
-        splinelens.errors.BadFeatures: tokens=0: give a whole number of at least 1
+        splinelens.errors.BadFeatures: tokens=0: need a positive number
     """
 
     tokens: int = 2000
@@ -104,7 +108,7 @@ class SearchBudget:
 
     def __post_init__(self) -> None:
         for name in ("tokens", "expansions"):
-            _require_whole(name, getattr(self, name))
+            object.__setattr__(self, name, check_positive(getattr(self, name), name))
         for name in ("seconds", "call_seconds"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and value > 0):
@@ -193,6 +197,7 @@ def search(
     value_weight: float = 1.0,
     budget: SearchBudget | None = None,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SearchResult:
     """Search for a text, step by step, that passes all hard critics.
 
@@ -208,7 +213,7 @@ def search(
     is optimal: this is A*.
 
     Args:
-        writer: ``WriterSteps``, or any object with ``continuations``. What it raises at the first expansion
+        writer: ``ModelSteps``, or any object with ``continuations``. What it raises at the first expansion
             is raised; later the text that it could not continue is dropped.
         critics: What a text must pass (hard) or should pass (soft) after every step. One that raises, takes
             too long or returns no finding is ``undetermined``, which is no pass. Without a score a pass
@@ -224,6 +229,7 @@ def search(
         budget: When to give up; None takes ``SearchBudget()``. If it ends the search, the best finished text
             so far is returned.
         seed: Given to the writer with the number of the expansion.
+        progress: Called after each expansion with the tokens that were generated so far, and the budget.
 
     Raises:
         BadCritic: No critic, final critic or value; two critics of one name; an object that is no critic.
@@ -241,25 +247,17 @@ def search(
         >>> result.text, dict(result.dropped)
         ('cake cake ', {'pattern: fail': 2})
     """
-    for name, number in (("k", k), ("n", n)):
-        _require_whole(name, number)
-    _require_whole("seed", seed, least=0)
+    k, n, seed = check_positive(k, "k"), check_positive(n, "n"), check_seed(seed)
+    value_weight = check_weight(value_weight, "value_weight")
     if aggregate not in get_args(Aggregate):
         raise BadFeatures(f"aggregate={aggregate!r} is not one of {', '.join(get_args(Aggregate))}")
-    if not (isinstance(value_weight, int | float) and 0 <= value_weight < math.inf):
-        raise BadFeatures(f"value_weight={value_weight!r}: give a number of at least 0")
     every = Bank([*critics, *final_critics])
     if not len(every) and value is None:
         raise BadCritic("no critic and no value: any text would do; give at least one")
     bank, final_bank, budget = Bank(critics), Bank(final_critics), budget or SearchBudget()
-    tree = _Tree(bank, final_bank, copied(prompt), value, aggregate, float(value_weight), budget)
-    stopped = tree.grow(writer, k, n, seed)
+    tree = _Tree(bank, final_bank, copied(prompt), value, aggregate, value_weight, budget)
+    stopped = tree.grow(writer, k, n, seed, progress)
     return tree.result(stopped, required=bool(every.hard))
-
-
-def _require_whole(name: str, value: object, least: int = 1) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise BadFeatures(f"{name}={value!r}: give a whole number of at least {least}")
 
 
 _START: dict[Aggregate, float] = {"min": 1.0, "max": 0.0, "sum": 0.0, "last": 1.0}
@@ -314,7 +312,14 @@ class _Tree:
         self._more = False  # whether there may be other ways to begin
         self._push(0)
 
-    def grow(self, writer: StepWriter, k: int, n: int, seed: int) -> str:
+    def grow(
+        self,
+        writer: StepWriter,
+        k: int,
+        n: int,
+        seed: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> str:
         """Expand the best node until ``n`` texts are finished; why the search stopped before that, if so."""
         while len(self._finished) < n:
             number = self._pop()
@@ -330,6 +335,8 @@ class _Tree:
                 self._push(number)
                 return spent
             self._expand(writer, number, k, seed)
+            if progress is not None:
+                progress(self._tokens, self._budget.tokens)
         return ""
 
     def result(self, stopped: str, *, required: bool) -> SearchResult:
@@ -383,7 +390,7 @@ class _Tree:
         written = list(written)
         for continuation in written:
             _require_continuation(continuation)
-        spent = sum(continuation.tokens for continuation in written)
+        spent = sum(int(continuation.tokens) for continuation in written)
         if spent > left or len(written) > min(k, left):
             raise BadFeatures(
                 f"the writer gives {len(written)} continuations of {spent:,} tokens; it may give "
@@ -418,7 +425,7 @@ class _Tree:
         if g is not None and not reason:
             h, reason = self._valued(before, continuation)
         step = encodable(continuation.text)
-        node = SearchNode(number, parent, step, continuation.tokens, continuation.final)
+        node = SearchNode(number, parent, step, int(continuation.tokens), continuation.final)
         self._nodes.append(replace(node, score=score, g=g, h=h, findings=findings))
         self._paths.append(_Path(steps, -math.inf))
         if reason:
@@ -502,7 +509,8 @@ def _require_continuation(continuation: object) -> None:
         raise BadFeatures(f"the writer gives {type(continuation).__name__}, no Continuation")
     if not isinstance(continuation.text, str):
         raise BadFeatures(f"the text of a continuation is {type(continuation.text).__name__}, no text")
-    _require_whole("tokens of a continuation", continuation.tokens, least=0)
+    if not is_whole_number(continuation.tokens, 0):
+        raise BadFeatures(f"tokens of a continuation={continuation.tokens!r}: need a whole number from 0")
 
 
 @cache

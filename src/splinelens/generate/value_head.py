@@ -27,7 +27,7 @@ class ValueHead:
 
     Example:
         >>> head = ValueHead("solved")  # doctest: +SKIP
-        >>> steps = WriterSteps(head.writer(), unit="line")  # doctest: +SKIP
+        >>> steps = ModelSteps(head.writer(), unit="line")  # doctest: +SKIP
         >>> search(steps, [], "How many are left?", value=head).text  # doctest: +SKIP
     """
 
@@ -40,13 +40,18 @@ class ValueHead:
         Raises:
             UnknownDetector: No such detector.
             BrokenArtifact: The artifact is damaged.
-            BadDetector: It has several labels, or reads more than the last token of a text, so that it cannot
-                be read of the pass that writes.
+            BadDetector: It has several labels, its scores go by the length of a text, or it reads more than
+                the last token of a text, so that it cannot be read of the pass that writes.
         """
         self.artifact = detector if isinstance(detector, Artifact) else find_artifact(detector)
         name = self.artifact.name
         if self.artifact.task != "binary":
             raise BadDetector(f"detector {name} has {len(self.artifact.labels)} labels; a value has one")
+        if any(calibration.by_length for calibration in self.artifact.calibrations):
+            raise BadDetector(
+                f"the scores of detector {name} go by the length of a text, and a value is of one that has not "
+                "ended; train it without --by-length"
+            )
         self._plan = ReaderPlan.of(
             f"detector {name}", self.artifact.model, self.artifact.spec, self.artifact.directions
         )
@@ -96,4 +101,5 @@ class ValueHead:
                 f"a continuation has {shape}, and the head {width}; write with ValueHead.writer()"
             )
         logit = self.artifact.head.logit(values[None])
-        return float(self.artifact.scores(logit, np.array([1]))[0, 0])
+        any_length = np.array([1])  # a detector whose scores go by the length is refused above
+        return float(self.artifact.scores(logit, any_length)[0, 0])

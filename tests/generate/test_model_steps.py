@@ -1,4 +1,4 @@
-"""Tests ``generate/writer_steps.py``: whole steps within the budget, by hand and with a random model."""
+"""Tests ``generate/model_steps.py``: whole steps within the budget, by hand and with a random model."""
 
 from types import SimpleNamespace
 
@@ -8,9 +8,9 @@ import pytest
 from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.spec import FeatureSpec
 from splinelens.generate.critics import Check
+from splinelens.generate.model_steps import ModelSteps
 from splinelens.generate.sample import Sampling, Step, Writer
 from splinelens.generate.search import SearchBudget, search
-from splinelens.generate.writer_steps import WriterSteps
 from splinelens.models import load_model
 
 PROMPT = "the path goes over"
@@ -59,9 +59,9 @@ def written(*replies, steps=(), budget=10**6, unit="sentence", room=10**6, **opt
     """What a typist's replies become, as (text, tokens, final)."""
     options = {"max_tokens": 200, "temperature": 1.0} | options
     most = options.pop("max_step_tokens", 60)
-    writer = WriterSteps(Typist(*replies, room=room), unit, Sampling(**options), most)
-    found = writer.continuations("a", steps, len(replies), budget, 7)
-    return [(one.text, one.tokens, one.final) for one in found]
+    writer = ModelSteps(Typist(*replies, room=room), unit, Sampling(**options), most)
+    continuations = writer.continuations("a", steps, len(replies), budget, 7)
+    return [(one.text, one.tokens, one.final) for one in continuations]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,9 @@ def test_the_tokens_of_all_continuations_keep_the_budget():
 
 def test_a_text_goes_on_from_the_tokens_that_were_written():
     typist = Typist([" Good", ".", " It"])
-    writer = WriterSteps(typist, sampling=Sampling(temperature=1.0))
-    writer.continuations("a", (), 1, 99, 0)
+    writer = ModelSteps(typist, sampling=Sampling(temperature=1.0))
+    (first,) = writer.continuations("a", (), 1, 99, 0)
+    assert first.ids == (1, 2)
     writer.continuations("a", (" Good.",), 1, 99, 1)
     assert [ids for _, ids, _, _ in typist.calls] == [(), (1, 2)]
     writer.continuations("a", ("xy", "z"), 1, 99, 1)  # not written here: as its characters are read
@@ -147,7 +148,7 @@ def steps(tiny):
 
     def make(spec=None):
         sampling = Sampling(temperature=2.0, max_tokens=9)
-        return WriterSteps(Writer(tiny, spec=spec), sampling=sampling, max_step_tokens=3)
+        return ModelSteps(Writer(tiny, spec=spec), sampling=sampling, max_step_tokens=3)
 
     return make
 
@@ -155,7 +156,7 @@ def steps(tiny):
 def test_steps_are_what_the_writer_writes_at_once(tiny):
     """The first step of a seed, and the next one after its tokens, with the same seed's next tokens."""
     for seed in range(3):
-        writer = WriterSteps(Writer(tiny), sampling=Sampling(temperature=2.0, max_tokens=9))
+        writer = ModelSteps(Writer(tiny), sampling=Sampling(temperature=2.0, max_tokens=9))
         (one, _) = writer.continuations(PROMPT, (), 2, 99, seed)
         (own,) = np.random.SeedSequence((0, seed)).generate_state(1)
         (reply,) = Writer(tiny).write(PROMPT, Sampling(max_tokens=9, temperature=2.0, seed=int(own)))
@@ -175,19 +176,19 @@ def test_a_search_repeats_itself_and_never_exceeds_its_budget(steps):
 
 def test_values_are_the_features_of_the_last_token_and_change_nothing(steps):
     writer, plain = steps(SPEC), steps()
-    for path in ((), None):
-        path = path if path is not None else (first[0].text,)
-        first = writer.continuations(PROMPT, path, 2, 99, 3)
-        assert [one.text for one in first] == [
+    path, before = (), ()
+    for _ in range(2):
+        written = writer.continuations(PROMPT, path, 2, 99, 3)
+        assert [one.text for one in written] == [
             one.text for one in plain.continuations(PROMPT, path, 2, 99, 3)
         ]
-        for one in first:
-            kept = writer._written[(*path, one.text)]
-            ids = [*writer.writer.ids(PROMPT), *kept.ids]
+        for one in written:
+            ids = [*writer.writer.ids(PROMPT), *before, *one.ids]
             stats = writer.writer.token_stats(ids)
             layout = writer.writer.reader.layout
             expected = layout.values(layout.pool(stats.text(0, 0, len(ids))), [1])[0]  # pooling is "last"
             np.testing.assert_allclose(one.values, expected, rtol=1e-3, atol=1e-4)
+        path, before = (*path, written[0].text), before + written[0].ids
 
 
 def test_a_stop_string_that_the_written_tokens_begin_gives_no_character_twice(tiny):
@@ -210,6 +211,6 @@ def test_what_cannot_be_is_refused(steps):
     with pytest.raises(BadTexts, match="leaves no room for a reply"):
         search(steps(), NOTHING, "the hill " * 300)
     with pytest.raises(BadFeatures, match="unit='word' is not one of sentence, line"):
-        WriterSteps(steps().writer, "word")
+        ModelSteps(steps().writer, "word")
     with pytest.raises(BadFeatures, match="max_step_tokens=0"):
-        WriterSteps(steps().writer, max_step_tokens=0)
+        ModelSteps(steps().writer, max_step_tokens=0)

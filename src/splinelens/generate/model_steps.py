@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from splinelens.errors import BadFeatures
+from splinelens.features.validation import check_positive
 from splinelens.generate.bank import Prompt
 from splinelens.generate.sample import Ended, Sampling, Writer
 from splinelens.generate.search import Continuation
@@ -24,7 +25,7 @@ _LINE = re.compile(r"\S[^\n]*\n")
 _INCOMPLETE = "\ufffd"  # stands for bytes that are no character
 
 
-class WriterSteps:
+class ModelSteps:
     """The step writer of a ``Writer``.
 
     A sentence ends where the next one begins, in the token before it; white space between them belongs to
@@ -41,7 +42,7 @@ class WriterSteps:
         max_step_tokens: Most tokens of a step.
 
     Example:
-        >>> steps = WriterSteps(Writer(), sampling=Sampling(temperature=0.8))  # doctest: +SKIP
+        >>> steps = ModelSteps(Writer(), sampling=Sampling(temperature=0.8))  # doctest: +SKIP
         >>> steps.continuations("The museum", (), 1, 40, seed=0)[0].text  # doctest: +SKIP
         ' is open from 10am to 6pm.'
     """
@@ -67,9 +68,8 @@ class WriterSteps:
         """
         if unit not in get_args(Unit):
             raise BadFeatures(f"unit={unit!r} is not one of {', '.join(get_args(Unit))}")
-        if not isinstance(max_step_tokens, int) or max_step_tokens < 1:
-            raise BadFeatures(f"max_step_tokens={max_step_tokens!r}: give a whole number of at least 1")
-        self.writer, self.unit, self.max_step_tokens = writer, unit, max_step_tokens
+        self.writer, self.unit = writer, unit
+        self.max_step_tokens = check_positive(max_step_tokens, "max_step_tokens")
         self.sampling = sampling or Sampling(temperature=0.8)
         self._written: dict[tuple[str, ...], _Written] = {}  # of the latest search, by its steps
         self._prompt: Prompt | None = None
@@ -90,14 +90,14 @@ class WriterSteps:
         room = max(1, self.sampling.max_tokens - len(before.ids))
         most = min(self.max_step_tokens, room)
         rows = self._write(self.writer.ids(prompt), before.ids, count, most, max_tokens, seed)
-        found = []
+        continuations = []
         for row in rows:
             kept, text, final = row.cut(self._end, most, room)
             values = row.values[kept - 1] if kept and row.values else before.values
-            found.append(Continuation(text, row.count, final, values))
-            ids = before.ids + tuple(row.ids[:kept])
-            self._written.setdefault((*steps, text), _Written(ids, values))
-        return found
+            ids = tuple(row.ids[:kept])
+            continuations.append(Continuation(text, row.count, final, values, ids=ids))
+            self._written.setdefault((*steps, text), _Written(before.ids + ids, values))
+        return continuations
 
     def _before(self, steps: tuple[str, ...]) -> "_Written":
         """The tokens of a text so far: those that were written, or that its characters are read as."""
@@ -187,12 +187,12 @@ class _Row:
         """How many tokens are kept, their characters, and whether the text ends with them."""
         end = end_of(self.text)
         if end is not None:
-            kept = next(number for number, place in enumerate(self.ends, start=1) if place >= end)
+            kept = next(number for number, after in enumerate(self.ends, start=1) if after >= end)
             return kept, self.text[: self.ends[kept - 1]], False
         if self.ended == "stop":
             return len(self.ids), self.text, True
         # Fewer than it may have: the model's window is full.
         final = self.ended == "length" and (len(self.ids) >= room or len(self.ids) < most)
         whole = len(self.text.rstrip(_INCOMPLETE))
-        kept = next(number for number, place in enumerate([0, *self.ends]) if place >= whole)
+        kept = next(number for number, after in enumerate([0, *self.ends]) if after >= whole)
         return kept, self.text[:whole], final
