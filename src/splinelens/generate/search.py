@@ -76,8 +76,8 @@ class StepWriter(Protocol):
 
 
 Value = Callable[[Prompt, tuple[str, ...], Continuation], float]
-"""``value(prompt, steps, continuation)``: what may still come of a text, higher is better; ``continuation`` is
-its last step, and ``steps`` are those before."""
+"""``value(prompt, steps, continuation)``: what may still come of a text, higher is better; ``steps`` are all
+but the last, which is ``continuation``."""
 
 
 @dataclass(frozen=True)

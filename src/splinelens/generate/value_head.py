@@ -49,8 +49,8 @@ class ValueHead:
             raise BadDetector(f"detector {name} has {len(self.artifact.labels)} labels; a value has one")
         if any(calibration.by_length for calibration in self.artifact.calibrations):
             raise BadDetector(
-                f"the scores of detector {name} go by the length of a text, and a value is of one that has not "
-                "ended; train it without --by-length"
+                f"the scores of detector {name} go by the length of a text, and that of a text which has not "
+                "ended says nothing; train it without --by-length"
             )
         self._plan = ReaderPlan.of(
             f"detector {name}", self.artifact.model, self.artifact.spec, self.artifact.directions
