@@ -50,6 +50,17 @@ def test_json_and_the_trace(searches, tmp_path):
     assert again == record
 
 
+def test_a_trace_that_cannot_be_written_loses_no_text(searches):
+    result = searches("-p", "the path", "--threshold", 1, "--trace", "/dev/full", code=1)
+    assert result.stdout.strip()
+    assert "cannot write /dev/full" in result.stderr
+
+
+def test_seconds_end_a_search(searches):
+    result = searches("-p", "the path", "--threshold", 1, "--seconds", 0.001, code=1)
+    assert "the budget of 0.001 seconds is spent" in result.stderr
+
+
 def test_the_threshold_of_a_rate_is_that_of_the_detector(searches, detector):
     record = json.loads(searches("-p", "the path", "--fpr", 0.01, "--json").stdout)
     assert record["threshold"] == Detector.load(detector).threshold(0.01)
@@ -62,7 +73,10 @@ def test_prompts_of_a_file_each_give_a_line_and_one_that_cannot_be_has_no_text(s
     records = [json.loads(line) for line in result.stdout.splitlines()]
     assert [record["text"] is None for record in records] == [False, True, True, False]
     assert "leaves no room" in records[2]["reason"]
-    assert result.stderr.strip().startswith("no text passed for 2 of 4 prompts")
+    assert result.stderr.strip() == "2 of 4 prompts cannot be continued; see their reasons"
+    result = searches("--prompts", file, "-c", "prompt", "--threshold", 0, "--chat", code=1)
+    assert [json.loads(line)["tokens"] for line in result.stdout.splitlines()][1:3] == [0, 0]
+    assert "no text passed for 2 of 4 prompts: give more --budget" in result.stderr
     file.write_bytes("1;the path to the café\n".encode("cp1252"))
     options = ["--no-header", "--delimiter", ";", "--encoding", "cp1252", "-c", 2]
     (line,) = searches("--prompts", file, *options, "--threshold", 1).stdout.splitlines()

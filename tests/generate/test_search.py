@@ -375,6 +375,24 @@ def test_a_critic_that_hangs_is_undetermined():
     assert result.dropped == {"slow: undetermined": 1}
 
 
+def test_a_critic_that_hangs_is_called_once_and_ends_the_search_if_it_is_hard():
+    import threading
+
+    over, calls = threading.Event(), []
+    for hard in (True, False):
+        slow = Check(lambda text: calls.append(text) or over.wait(), name="slow", hard=hard)
+        budget = SearchBudget(call_seconds=0.05)
+        result = search(Menu(("a", "b")), [slow], PROMPT, budget=budget)
+        assert len(calls) == 1
+        calls.clear()
+        if hard:
+            assert (result.text, result.expanded) == (None, 1)
+            assert "slow gave no answer in time" in result.reason
+        else:
+            assert (result.text, result.score) == ("a a ", 0.0)
+    over.set()
+
+
 def test_a_value_that_raises_or_is_not_finite_drops_the_text():
     def value(prompt, steps, last):
         if last.text == "a ":
@@ -384,6 +402,8 @@ def test_a_value_that_raises_or_is_not_finite_drops_the_text():
     result = search(Menu(("a", "b", "c"), length=1), [], PROMPT, value=value)
     assert result.text == "c "
     assert result.dropped == {"value: raises ZeroDivisionError": 1, "value: not finite": 1}
+    options = {"value": lambda *_: 1e300, "value_weight": 1e300}
+    assert search(Menu(("a",), length=1), [], PROMPT, **options).dropped == {"value: not finite": 1}
 
 
 def test_a_writer_that_raises_later_drops_only_that_text():
@@ -398,6 +418,64 @@ def test_a_writer_that_raises_later_drops_only_that_text():
     assert result.dropped == {"writer: raises BadTexts": 1}
     with pytest.raises(RuntimeError, match="broken"):
         search(_Broken(), [Check(lambda text: True)], PROMPT)
+    with pytest.raises(BadFeatures, match="object is no step writer"):
+        search(object(), [Check(lambda text: True)], PROMPT)
+
+
+def test_a_writer_that_yields_may_raise_later_too():
+    class Yields:
+        def continuations(self, prompt, steps, count, max_tokens, seed):
+            yield Continuation("a ", 1, bool(steps))
+            if steps:
+                raise RuntimeError("late")
+            yield Continuation("b ", 1, True)
+
+    result = search(Yields(), [Check(lambda text: True)], PROMPT)
+    assert result.text == "b "
+    assert result.dropped == {"writer: raises RuntimeError": 1}
+
+
+def test_a_state_of_a_dropped_text_is_free_for_another():
+    """ "a" and "b c" end in one state, and the writer cannot go on from "a"."""
+
+    class Detour:
+        def continuations(self, prompt, steps, count, max_tokens, seed):
+            if steps == ("a ",):
+                raise RuntimeError
+            following = {(): [("a ", 1), ("b ", 2)], ("b ",): [("c ", 1)], ("b ", "c "): [("d ", 3)]}
+            return [Continuation(text, 1, state == 3, state=state) for text, state in following[steps]]
+
+    result = search(Detour(), [scored({"a": 0.9, "b": 0.5, "c": 0.9, "d": 1.0})], PROMPT)
+    assert result.text == "b c d "
+    assert result.dropped == {"writer: raises RuntimeError": 1}
+
+
+def test_a_text_that_is_finished_twice_counts_once():
+    """ "ab" costs .5 as one step; as two it costs nothing, which is seen when the first is finished."""
+
+    class Pieces:
+        def continuations(self, prompt, steps, count, max_tokens, seed):
+            if steps:
+                return [Continuation("b", 1, True)]
+            return [Continuation("ab", 1, True), Continuation("a", 1, False)]
+
+    scores = {"ab": 0.5, "a": 1.0}
+    values = {"a": -0.75, "ab": 0.0, "b": 0.0}
+    result = search(
+        Pieces(),
+        [Check(lambda text: Finding("pass", scores[text]), name="taste", hard=False)],
+        PROMPT,
+        aggregate="max",
+        value=lambda prompt, steps, last: values[last.text],
+        n=2,
+    )
+    finished = [node for node in result.trace if node.outcome == "finished"]
+    assert [(node.step, node.g) for node in finished] == [("b", 1.0)]
+    assert (result.text, result.reason) == (
+        "ab",
+        "nothing was required of it: the finished text; no text is left to continue",
+    )
+    assert result.dropped == {"repeated": 1}
 
 
 class _Broken:
@@ -501,6 +579,8 @@ def test_a_writer_that_overspends_is_refused():
         (["a"], "gives str, no Continuation"),
         ([Continuation(b"a", 1, True)], "is bytes, no text"),
         ([Continuation("a", -1, True)], "tokens of a continuation=-1"),
+        ([Continuation("a", 1, True, state=[1])], "the state of a continuation cannot be hashed"),
+        (None, "gives NoneType, no continuations"),
     ):
         writer = Menu(())
         writer.continuations = lambda *_, given=wrong: given
@@ -573,6 +653,11 @@ def test_messages_are_the_context_as_lines():
         ({"seed": -1}, BadFeatures, "seed -1 is not a whole number"),
         ({"value_weight": -0.1}, BadFeatures, r"value_weight=-0.1: need a number of at least 0"),
         ({"value_weight": True}, BadFeatures, "value_weight=True"),
+        ({"value_weight": 10**400}, BadFeatures, "value_weight=1000"),
+        ({"value": 3}, BadFeatures, "value=3: give a function"),
+        ({"budget": 100}, BadFeatures, "budget=100: give a SearchBudget"),
+        ({"critics": None}, BadCritic, "critics is a NoneType; give a list"),
+        ({"final_critics": Length(most=3)}, BadCritic, "final_critics is a Length; give a list"),
         ({"value_weight": math.nan}, BadFeatures, "value_weight=nan"),
         ({"aggregate": "mean"}, BadFeatures, "aggregate='mean' is not one of min, max, sum, last"),
         ({"critics": []}, BadCritic, "no critic and no value"),
@@ -593,7 +678,8 @@ def test_what_cannot_be_is_refused(options, error, message):
         ({"tokens": 0}, "tokens=0"),
         ({"tokens": 1.5}, "tokens=1.5"),
         ({"expansions": 0}, "expansions=0"),
-        ({"seconds": 0}, "seconds=0: give a number above 0"),
+        ({"seconds": 0}, "seconds=0: need a number above 0"),
+        ({"seconds": 10**400}, "seconds=1000"),
         ({"call_seconds": math.nan}, "call_seconds=nan"),
     ],
 )

@@ -1,6 +1,7 @@
 """``splinelens search``: write a text step by step, and return only one that a detector passes."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -54,6 +55,12 @@ def search(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", help="Most tokens of a text.", metavar="N", min=1)
     ] = 200,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds", help="Most seconds for a prompt. Default: any number.", metavar="S", min=0.001
+        ),
+    ] = None,
     unit: Annotated[
         Literal["sentence", "line"], typer.Option("--unit", help="What a step of the search is.")
     ] = "sentence",
@@ -151,40 +158,46 @@ def search(
         n=n,
         aggregate=aggregate,
         value_weight=value_weight,
-        budget=SearchBudget(tokens=budget),
+        budget=SearchBudget(tokens=budget, seconds=math.inf if seconds is None else seconds),
         seed=seed,
     )
 
-    def prompt_of(text: str) -> str | list[dict[str, str]]:
+    def prompt_of(text: str | None) -> str | list[dict[str, str]]:
+        if not text:
+            raise BadTexts("the prompt is empty; give a text")
         return [{"role": "user", "content": text}] if chat else text
 
     if prompts is None:
         with trial_bar(not quiet, "tokens") as progress:
-            result = searched(prompt_of(texts[0] or ""), progress=progress)
-        if trace is not None:
-            result.write_trace(trace, overwrite=overwrite)
+            result = searched(prompt_of(prompt), progress=progress)
         if as_json:
-            print(_line(prompt, result, settings))
+            print(_line(prompt, result, settings), flush=True)
         elif result.text is not None:
-            print(result.text)
+            print(result.text, flush=True)
         options.stderr_printer(quiet)(_summary(result, budget))
+        if trace is not None:  # after the text, which is not lost where this fails
+            result.write_trace(trace, overwrite=overwrite)
         if result.text is None:
             raise exit_with(f"no text passed: {_MORE}", OURS)
         return
 
-    without = 0
+    without = unusable = 0
     with trial_bar(not quiet and not sys.stdout.isatty(), "prompts") as progress:
         for number, text in enumerate(texts, start=1):
             try:
-                result = searched(prompt_of(text or ""))
+                result = searched(prompt_of(text))
             except BadTexts as error:  # empty or too long
                 result = SearchResult(None, "undetermined", str(error), None, 0, 0, 0, {}, ())
+                unusable += 1
             print(_line(text, result, settings), flush=True)
             without += result.text is None
             if progress is not None:
                 progress(number, len(texts))
     if without:
-        raise exit_with(f"no text passed for {without} of {len(texts)} prompts: {_MORE}", OURS)
+        said = [f"{unusable} of {len(texts)} prompts cannot be continued; see their reasons"] * bool(unusable)
+        if without > unusable:
+            said.append(f"no text passed for {without - unusable} of {len(texts)} prompts: {_MORE}")
+        raise exit_with("; ".join(said), OURS)
 
 
 def _line(prompt: str | None, result: "SearchResult", settings: dict[str, Any]) -> str:  # Any: JSON values

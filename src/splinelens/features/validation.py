@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from operator import index
+from sys import float_info
 from typing import Any, Literal
 
 import numpy as np
@@ -230,7 +231,7 @@ def check_weight(weight: object, parameter: str) -> float:
         2.0
     """
     numbers = int | float | np.integer | np.floating
-    if isinstance(weight, bool) or not isinstance(weight, numbers) or not 0 <= weight < np.inf:  # also nan
+    if isinstance(weight, bool) or not isinstance(weight, numbers) or not 0 <= weight <= float_info.max:
         raise BadFeatures(f"{parameter}={weight!r}: need a number of at least 0")
     return float(weight)
 

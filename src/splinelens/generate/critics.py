@@ -54,6 +54,7 @@ class Finding:
             raise BadCritic(f"message={self.message!r}: give a text")
         if not all(isinstance(place, int) for span in self.spans for place in span):
             raise BadCritic(f"spans={self.spans!r}: give pairs of whole numbers")
+        object.__setattr__(self, "spans", tuple(tuple(span) for span in self.spans))
         # Half of a surrogate pair, as a JSON text can hold, could be neither asked nor stored.
         object.__setattr__(self, "message", encodable(self.message))
 

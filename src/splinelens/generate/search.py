@@ -9,7 +9,7 @@ al., arXiv:2406.14283 (Q*), with A* (Hart, Nilsson and Raphael 1968) for ``aggre
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -41,7 +41,8 @@ class Continuation:
 
     Attributes:
         text: Its characters.
-        tokens: How many tokens it took to write, those that were cut off after its end among them.
+        tokens: How many tokens it took to write, those that were cut off after its end among them. Steps of
+            none are limited by ``SearchBudget.expansions``.
         final: Whether the text ends with it.
         values: (entry,) features at its last token, for a value that reads them.
         state: What the text so far stands for, if different texts can be worth the same: of texts with an
@@ -58,7 +59,7 @@ class Continuation:
 
 
 class StepWriter(Protocol):
-    """Writes the next step of a text."""
+    """Writes the next step of a text. What a call that raises has generated is not known, and not counted."""
 
     def continuations(
         self, prompt: Prompt, steps: tuple[str, ...], count: int, max_tokens: int, seed: int
@@ -87,9 +88,11 @@ class SearchBudget:
     Attributes:
         tokens: Most tokens that are generated; never exceeded.
         expansions: Most texts that are continued.
-        seconds: Most seconds in all; looked at before each expansion and each critic.
+        seconds: Most seconds in all; looked at before each expansion and each critic, so that a writer or
+            value may exceed them.
         call_seconds: Most seconds of one call of a critic. A call that takes longer is abandoned in its
-            thread, which nothing can stop, and the critic is undetermined.
+            thread, which nothing can stop, and the critic is undetermined; it is not called again, and if it
+            is hard the search ends.
 
     Raises:
         BadFeatures: A value outside its range.
@@ -111,8 +114,8 @@ class SearchBudget:
             object.__setattr__(self, name, check_positive(getattr(self, name), name))
         for name in ("seconds", "call_seconds"):
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and value > 0):
-                raise BadFeatures(f"{name}={value!r}: give a number above 0")
+            if not (value == math.inf or check_weight(value, name) > 0):
+                raise BadFeatures(f"{name}={value!r}: need a number above 0")
 
 
 @dataclass(frozen=True)
@@ -232,9 +235,10 @@ def search(
         progress: Called after each expansion with the tokens that were generated so far, and the budget.
 
     Raises:
-        BadCritic: No critic, final critic or value; two critics of one name; an object that is no critic.
-        BadFeatures: An option outside its range, or a writer that writes more than it may or gives what is no
-            ``Continuation``.
+        BadCritic: No critic, final critic or value; two critics of one name; an object that is no critic, or
+            no list of them.
+        BadFeatures: An option outside its range or of another type, or a writer that writes more than it may
+            or gives what is no ``Continuation``.
         BadTexts: Messages without a role and content.
         Exception: What the writer raises at the first expansion.
 
@@ -251,6 +255,7 @@ def search(
     value_weight = check_weight(value_weight, "value_weight")
     if aggregate not in get_args(Aggregate):
         raise BadFeatures(f"aggregate={aggregate!r} is not one of {', '.join(get_args(Aggregate))}")
+    _require_types(writer, critics, final_critics, value, budget)
     every = Bank([*critics, *final_critics])
     if not len(every) and value is None:
         raise BadCritic("no critic and no value: any text would do; give at least one")
@@ -306,6 +311,7 @@ class _Tree:
         self._best: dict[Hashable, int] = {}  # of each state the node with the best g
         self._findings: dict[str, dict[str, Finding]] = {}  # of each text
         self._final_findings: dict[str, dict[str, Finding]] = {}
+        self._late: set[str] = set()  # critics that gave no answer in time
         self._finished: list[int] = []
         self._dropped: Counter[str] = Counter()
         self._tokens = self._expanded = self._begun = 0
@@ -326,14 +332,14 @@ class _Tree:
             if number is None and self._more and not self._finished:
                 number = 0  # begin again
             if number is None:
-                return "no text is left to continue"
+                return self._hanging() or "no text is left to continue"
             if self._nodes[number].final:
                 self._finished.append(number)
                 self._set(number, outcome="finished")
                 continue
-            if spent := self._spent():
+            if over := self._spent() or self._hanging():
                 self._push(number)
-                return spent
+                return over
             self._expand(writer, number, k, seed)
             if progress is not None:
                 progress(self._tokens, self._budget.tokens)
@@ -372,6 +378,11 @@ class _Tree:
             return f"the budget of {budget.expansions:,} expansions is spent"
         return f"the budget of {budget.seconds:g} seconds is spent" if monotonic() >= self._deadline else ""
 
+    def _hanging(self) -> str:
+        """Which hard critic gives no answer, so that no other text can pass, or nothing."""
+        late = sorted(self._late & {*self._bank.hard, *self._final_bank.hard})
+        return f"{late[0]} gave no answer in time" if late else ""
+
     def _expand(self, writer: StepWriter, number: int, k: int, seed: int) -> None:
         left, path = self._budget.tokens - self._tokens, self._paths[number]
         again = (self._begun,) if number == 0 and self._begun else ()
@@ -379,6 +390,7 @@ class _Tree:
         self._expanded += 1
         try:
             written = writer.continuations(copied(self._prompt), path.steps, min(k, left), left, int(of_node))
+            written = list(written) if isinstance(written, Iterable) else written
         except Exception as error:
             if self._expanded == 1:
                 raise
@@ -387,7 +399,8 @@ class _Tree:
             self._drop(number, f"writer: raises {type(error).__name__}")
             return
         self._set(number, outcome="expanded")
-        written = list(written)
+        if not isinstance(written, list):
+            raise BadFeatures(f"the writer gives {type(written).__name__}, no continuations")
         for continuation in written:
             _require_continuation(continuation)
         spent = sum(int(continuation.tokens) for continuation in written)
@@ -420,23 +433,26 @@ class _Tree:
             score = sum(map(score_of, findings.values())) / len(findings) if findings else 1.0
             g = aggregated(self._aggregate, self._nodes[parent].g or 0.0, score)
             known = self._best.get(key)
+            if known is not None and self._nodes[known].outcome == "dropped":  # the writer raised
+                known = None
             if known is not None and (self._nodes[known].g or 0.0) >= g:
                 reason = _REPEATED
         if g is not None and not reason:
             h, reason = self._valued(before, continuation)
+        f = -math.inf if g is None or h is None else g + self._value_weight * h
+        if h is not None and not math.isfinite(f):
+            reason = "value: not finite"
         step = encodable(continuation.text)
         node = SearchNode(number, parent, step, int(continuation.tokens), continuation.final)
         self._nodes.append(replace(node, score=score, g=g, h=h, findings=findings))
-        self._paths.append(_Path(steps, -math.inf))
+        self._paths.append(_Path(steps, f))
         if reason:
             self._drop(number, reason)
             return
-        assert g is not None
-        assert h is not None
-        if known is not None and self._nodes[known].outcome == "open":
+        if known is not None and self._nodes[known].outcome != "expanded":
+            self._finished = [finished for finished in self._finished if finished != known]
             self._drop(known, _REPEATED)
         self._best[key] = number
-        self._paths[number] = _Path(steps, g + self._value_weight * h)
         self._push(number)
 
     def _unusable(self, text: str, continuation: Continuation) -> str:
@@ -448,13 +464,18 @@ class _Tree:
     def _judged(self, text: str, final: bool) -> dict[str, Finding]:
         """What the critics say; a text keeps its findings, so that no critic changes its mind about it."""
         if text not in self._findings:
-            self._findings[text] = self._bank.judge(text, self._context, self._limit)[0]
+            self._findings[text] = self._asked(self._bank, text)
         findings = self._findings[text]
         if not final or not self._bank.passes(findings):
             return findings
         if text not in self._final_findings:
-            self._final_findings[text] = self._final_bank.judge(text, self._context, self._limit)[0]
+            self._final_findings[text] = self._asked(self._final_bank, text)
         return findings | self._final_findings[text]
+
+    def _asked(self, bank: Bank, text: str) -> dict[str, Finding]:
+        findings, late = bank.judge(text, self._context, self._limit, tuple(self._late))
+        self._late.update(late)
+        return findings
 
     def _stopper(self, findings: Mapping[str, Finding]) -> str:
         """The first hard critic that does not pass, and what it says; or nothing."""
@@ -504,6 +525,20 @@ class _Tree:
             yield f"dropped {self._dropped.total()} of {len(self._nodes) - 1}: {counts}"
 
 
+def _require_types(
+    writer: object, critics: object, final_critics: object, value: object, budget: object
+) -> None:
+    if not callable(getattr(writer, "continuations", None)):
+        raise BadFeatures(f"{type(writer).__name__} is no step writer: it needs continuations")
+    for name, given in (("critics", critics), ("final_critics", final_critics)):
+        if not isinstance(given, Sequence):
+            raise BadCritic(f"{name} is a {type(given).__name__}; give a list of critics")
+    if not (value is None or callable(value)):
+        raise BadFeatures(f"value={value!r}: give a function of prompt, steps and continuation, or None")
+    if not (budget is None or isinstance(budget, SearchBudget)):
+        raise BadFeatures(f"budget={budget!r}: give a SearchBudget, such as SearchBudget(tokens=2000)")
+
+
 def _require_continuation(continuation: object) -> None:
     if not isinstance(continuation, Continuation):
         raise BadFeatures(f"the writer gives {type(continuation).__name__}, no Continuation")
@@ -511,6 +546,10 @@ def _require_continuation(continuation: object) -> None:
         raise BadFeatures(f"the text of a continuation is {type(continuation.text).__name__}, no text")
     if not is_whole_number(continuation.tokens, 0):
         raise BadFeatures(f"tokens of a continuation={continuation.tokens!r}: need a whole number from 0")
+    try:
+        hash(continuation.state)
+    except TypeError as error:
+        raise BadFeatures(f"the state of a continuation cannot be hashed: {error}") from error
 
 
 @cache
