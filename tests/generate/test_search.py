@@ -436,7 +436,7 @@ def test_a_writer_that_yields_may_raise_later_too():
 
 
 def test_a_state_of_a_dropped_text_is_free_for_another():
-    """ "a" and "b c" end in one state, and the writer cannot go on from "a"."""
+    """The texts "a" and "b c" end in one state, and the writer cannot go on from "a"."""
 
     class Detour:
         def continuations(self, prompt, steps, count, max_tokens, seed):
@@ -451,7 +451,7 @@ def test_a_state_of_a_dropped_text_is_free_for_another():
 
 
 def test_a_text_that_is_finished_twice_counts_once():
-    """ "ab" costs .5 as one step; as two it costs nothing, which is seen when the first is finished."""
+    """In one step it has .5; in two it has 1, which is seen when the first is finished."""
 
     class Pieces:
         def continuations(self, prompt, steps, count, max_tokens, seed):
