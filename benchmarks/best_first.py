@@ -344,23 +344,25 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
     nested, chosen = _chosen(tried, labels, questions, fold)
     head = of_fold(nested, fold)
     votes = summed(questions, answers, np.ones(len(rows)))
-    mixed = {
-        ratio: np.stack([summed(questions, answers, 1 + ratio * one / np.std(one)) for one in nested])
-        for ratio in (0.1, 0.25, 0.5, 1.0, 2.0)
-    }
-    both, _ = _chosen(mixed, labels, questions, fold, by_picks=True)
-    words = text_only_scores(
-        [row["solution"] for row in rows],
-        np.array([len(row["solution"]) for row in rows], dtype=float),
-        labels,
-        fold,
-    )
+    texts = [row["solution"] for row in rows]
+    lengths = np.array([len(text) for text in texts], dtype=float)
+    words = text_only_scores(texts, lengths, labels, fold)
+    plain = {}
+    for name, kernel in (
+        ("length", within_kernel(lengths[:, None], questions)),
+        ("TF-IDF", text_kernel(texts, questions)),
+    ):
+        of_text = {ridge: nested_scores(kernel, target, fold, ridge) for ridge in RIDGES}
+        lines, _ = _chosen(of_text, labels, questions, fold)
+        plain[f"{name} within questions"] = of_fold(lines, fold)
+        plain[f"{name} and majority"] = with_majority(lines, labels, questions, answers, fold)
     scores = {
         "random": np.zeros(len(rows)),
         **words,
+        **plain,
         "majority": votes,
         "head": head,
-        "head and majority": of_fold(both, fold),
+        "head and majority": with_majority(nested, labels, questions, answers, fold),
         **{f"head on {name}": of_fold(one, fold) for name, one in heads.items()},
     }
     record: dict[str, Any] = {
@@ -381,7 +383,14 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
             "within_question": round(float(within.auc or 0), 4),
             "within_question_interval": [round(float(end), 4) for end in within.auc_interval or ()],
         }
-    for better, worse in (("head", "TF-IDF of characters"), ("head and majority", "majority")):
+    for better, worse in (
+        ("head", "TF-IDF of characters"),
+        ("head", "TF-IDF within questions"),
+        ("head", "length within questions"),
+        ("head and majority", "majority"),
+        ("head and majority", "TF-IDF and majority"),
+        ("head and majority", "length and majority"),
+    ):
         gain = right_of[better] - right_of[worse]
         record[f"{better} less {worse}"] = [round(float(gain.mean()), 4), *_interval(gain, args.seed)]
     return record
@@ -436,6 +445,15 @@ def within_kernel(values: np.ndarray, questions: np.ndarray) -> np.ndarray:
     rows = values.astype(np.float32)
     rows = less_mean((rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-9), questions)
     kernel = rows @ rows.T
+    return kernel / np.mean(np.diag(kernel))
+
+
+def text_kernel(texts: Sequence[str], questions: np.ndarray) -> np.ndarray:
+    """As ``within_kernel``, of n-grams of characters by TF-IDF, which are not standardized."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    rows = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True).fit_transform(texts)
+    kernel = less_mean(less_mean((rows @ rows.T).toarray(), questions).T, questions)
     return kernel / np.mean(np.diag(kernel))
 
 
@@ -498,6 +516,17 @@ def summed(questions: np.ndarray, answers: Sequence[str], weights: np.ndarray) -
     for key, weight in zip(keys, weights.tolist(), strict=True):
         sums[key] += weight
     return np.array([sums[key] for key in keys])
+
+
+def with_majority(
+    nested: np.ndarray, labels: np.ndarray, questions: np.ndarray, answers: Sequence[str], fold: np.ndarray
+) -> np.ndarray:
+    """Votes for answers in which a solution counts 1 and a share of its score, which is chosen on other folds."""
+    mixed = {
+        ratio: np.stack([summed(questions, answers, 1 + ratio * one / np.std(one)) for one in nested])
+        for ratio in (0.1, 0.25, 0.5, 1.0, 2.0)
+    }
+    return of_fold(_chosen(mixed, labels, questions, fold, by_picks=True)[0], fold)
 
 
 def picked(scores: np.ndarray, labels: np.ndarray, questions: np.ndarray) -> np.ndarray:

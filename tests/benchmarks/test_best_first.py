@@ -157,6 +157,26 @@ def test_a_head_finds_what_differs_within_questions_and_never_sees_its_own_fold(
     assert np.abs(after[1, fold == 1] - before[1, fold == 1]).max() > 0.1
 
 
+def test_the_kernel_of_texts_is_that_of_their_differences_within_questions():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts, questions = ["two and two", "two", "six", "sixteen less ten"], np.array([0, 0, 1, 1])
+    options = {"analyzer": "char_wb", "ngram_range": (2, 5), "sublinear_tf": True}
+    rows = TfidfVectorizer(**options).fit_transform(texts).toarray()
+    rows = best_first.less_mean(rows, questions)
+    expected = rows @ rows.T / np.mean((rows**2).sum(axis=1))
+    np.testing.assert_allclose(best_first.text_kernel(texts, questions), expected, atol=1e-12)
+
+
+def test_the_majority_is_kept_unless_scores_break_ties():
+    labels, questions = np.array([1, 0, 0, 0, 1, 0]), np.array([0, 0, 0, 1, 1, 1])
+    answers, fold = ["3", "4", "5", "7", "8", "7"], np.array([0, 0, 0, 1, 1, 1])
+    nested = np.stack([np.array([0.3, -0.1, 0.1, 0.0, 0.1, -0.1])] * 2)
+    votes = best_first.with_majority(nested, labels, questions, answers, fold)
+    assert best_first.picked(votes, labels, questions)[0] == 1.0
+    assert votes[3] == votes[5] > 1.5
+
+
 def test_the_scores_of_a_fold_are_those_of_ridge_regression_on_the_others():
     """The primal solution by another library, for the line of the fold and for that of another."""
     from sklearn.linear_model import Ridge
