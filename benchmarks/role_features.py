@@ -46,4 +46,7 @@ def read_words(sentences: list[Sentence], cache: Path, *, twice: bool) -> dict[s
             np.save(unfinished / f"{name}.npy", np.stack(table.column(name)).astype(np.float16))
         unfinished.rename(part)
         print(f"{part}: {len(table)} words", flush=True)
-    return {name: np.concatenate([np.load(part / f"{name}.npy") for part in sorted(folder.iterdir())]) for name in names}
+    return {
+        name: np.concatenate([np.load(part / f"{name}.npy") for part in sorted(folder.iterdir())])
+        for name in names
+    }

@@ -87,8 +87,10 @@ class RoleHead:
         record = FILES.read_manifest(folder)
         arrays = FILES.read_arrays(folder, record.pop("arrays", None))
         labels = record.pop("labels", None)
-        if set(arrays) != set(_ARRAYS) or not isinstance(labels, list) or not all(
-            isinstance(label, str) for label in labels
+        if (
+            set(arrays) != set(_ARRAYS)
+            or not isinstance(labels, list)
+            or not all(isinstance(label, str) for label in labels)
         ):
             raise BrokenArtifact(f"the role head in {folder} has no labels or other arrays; {FILES.again}")
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
@@ -170,7 +172,9 @@ def fit_roles(
     """
     given = np.array(roles, dtype=object)
     labels = tuple(sorted({role for role in roles if role}) if labels is None else labels)
-    table = np.zeros((int(max(pairs.word.max(), pairs.predicate.max())) + 1, 0)) if margins is None else margins
+    table = (
+        np.zeros((int(max(pairs.word.max(), pairs.predicate.max())) + 1, 0)) if margins is None else margins
+    )
     chosen = np.ones(len(table), bool) if fit_words is None else fit_words
     mean, scale = table[chosen].mean(axis=0), table[chosen].std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -198,7 +202,9 @@ def fit_roles(
     heads.append(
         fit_softmax(dense[is_argument], pairs.clue[is_argument], numbers, labels=len(labels), **settings)
     )
-    weight = np.concatenate([head.dense for head in heads], axis=1).reshape(4, values.shape[1], 2 + len(labels))
+    weight = np.concatenate([head.dense for head in heads], axis=1).reshape(
+        4, values.shape[1], 2 + len(labels)
+    )
     parts, start = [], 0
     for axis in axes:
         parts.append(np.einsum("ck,pko->pco", axis, weight[:, start : start + axis.shape[1]]))

@@ -172,9 +172,7 @@ def parse_words(pipeline: "Language", text: str, spans: Sequence[tuple[int, int]
     """The tree of one sentence whose words are known."""
     from spacy.tokens import Doc
 
-    spaces = [
-        end < begin for (_, end), (begin, _) in zip(spans, [*spans[1:], (len(text), 0)], strict=True)
-    ]
+    spaces = [end < begin for (_, end), (begin, _) in zip(spans, [*spans[1:], (len(text), 0)], strict=True)]
     doc = Doc(pipeline.vocab, [text[begin:end] for begin, end in spans], spaces)
     doc[0].is_sent_start = True
     for token in doc[1:]:
