@@ -8,6 +8,7 @@ Computational Linguistics 31(1), 2005.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ class RoleHead:
         labels: The roles.
         mean: (column,) of the margins of words.
         scale: (column,) their standard deviation, 1 where it is 0.
-        dense: (4, column, 2 + role): weights of the word's and the predicate's standardized margins, and of both
-            times 1 for a word after the predicate and -1 before; the first two columns are those of "no
+        dense: (4, column, 2 + role): weights of the word's and the predicate's standardized margins, and of
+            both times 1 for a word after the predicate and -1 before; the first two columns are those of "no
             argument" and "argument".
         hashed: (bucket, 2 + role) of the clues.
         bias: (2 + role,).
@@ -191,17 +192,15 @@ def fit_roles(
     word, predicate = values[pairs.word], values[pairs.predicate]
     dense = np.concatenate([word, predicate, side * word, side * predicate], axis=1)
     is_argument = np.array([bool(role) for role in roles])
-    settings = {"buckets": buckets, "dense_penalty": dense_penalty, "hashed_penalty": hashed_penalty}
+    fit = partial(fit_softmax, buckets=buckets, dense_penalty=dense_penalty, hashed_penalty=hashed_penalty)
     place = {label: index for index, label in enumerate(labels)}
     heads: list[Softmax] = []
     if is_argument.all():  # only the role is asked for
         heads.append(Softmax(np.zeros((dense.shape[1], 2)), np.zeros((buckets, 2)), np.array([-9.0, 9.0])))
     else:
-        heads.append(fit_softmax(dense, pairs.clue, is_argument.astype(int), labels=2, **settings))
+        heads.append(fit(dense, pairs.clue, is_argument.astype(int), labels=2))
     numbers = np.array([place[role] for role in given[is_argument]])
-    heads.append(
-        fit_softmax(dense[is_argument], pairs.clue[is_argument], numbers, labels=len(labels), **settings)
-    )
+    heads.append(fit(dense[is_argument], pairs.clue[is_argument], numbers, labels=len(labels)))
     weight = np.concatenate([head.dense for head in heads], axis=1).reshape(
         4, values.shape[1], 2 + len(labels)
     )

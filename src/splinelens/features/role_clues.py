@@ -94,7 +94,7 @@ def path_of(tree: Tree, predicate: int, word: int) -> str:
     """
     above = [predicate, *tree.ancestors(predicate)]
     places = {each: steps for steps, each in enumerate(above)}
-    down = []
+    down: list[str] = []
     for each in (word, *tree.ancestors(word)):
         if each in places:
             up = [tree.relations[step] for step in above[: places[each]]]

@@ -1,7 +1,7 @@
-"""Who threatens or insults whom in a sentence, and what is said: from its tree and the roles of its arguments.
+"""Who threatens or insults whom in a sentence, and what is said: from its tree and its arguments' roles.
 
-The rules follow how English puts threats and insults: as an act (``I will sue them``), as what someone says, hopes
-or plans (``he said they would pay``), as a claim (``they are fools``), or as an order (``get out``).
+The rules follow how English puts threats and insults: as an act (``I will sue them``), as what someone says,
+hopes or plans (``he said they would pay``), as a claim (``they are fools``), or as an order (``get out``).
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ class Actors:
     """Who does what to whom in one sentence.
 
     Attributes:
-        agent: Characters of the one who threatens, insults or acts; None if nobody is named, as in an insult that
-            the writer makes.
+        agent: Characters of the one who threatens, insults or acts; None if nobody is named, as in an insult
+            that the writer makes.
         target: Characters of the one who is meant; None if nobody is named, as in an order.
         said: Characters of what is said, threatened or claimed; None without a predicate.
         target_head: Index of the head word of the target; None without one.
@@ -103,7 +103,9 @@ def _of_clause(
     if top != verb:  # a copula: what is claimed of the subject
         patient, agent = subject, None
     passive = tree.is_passive(verb)
-    order = subject is None and tree.fine_tags[verb] in _COMMAND_TAGS and not tree.of(verb, "mark") and not depth
+    order = (
+        subject is None and tree.fine_tags[verb] in _COMMAND_TAGS and not tree.of(verb, "mark") and not depth
+    )
     order = order and not any(tree.lemmas[child] == "to" for child in tree.of(verb, "aux"))
     if order:
         name = _vocative(tree, verb)
@@ -177,13 +179,21 @@ def _agent(tree: Tree, roles: Roles, verb: int) -> int | None:
     if by:
         return by[0]
     if tree.is_passive(verb):
-        below = [word for word in tree.below(verb) if word > verb and tree.tags[word] in ("NOUN", "PROPN", "PRON")]
-        return next((word for word in below if any(tree.lemmas[case] == "by" for case in tree.of(word, "case"))), None)
+        below = [
+            word for word in tree.below(verb) if word > verb and tree.tags[word] in ("NOUN", "PROPN", "PRON")
+        ]
+        return next(
+            (word for word in below if any(tree.lemmas[case] == "by" for case in tree.of(word, "case"))), None
+        )
     subject = _subject(tree, verb)
     named = [word for word, role in roles.get(verb, {}).items() if role == "ARG0"]
     if subject is not None and subject in named:
         return subject
-    own = [word for word in named if word in tree.children[_top(tree, verb)] and tree.relations[word] != "vocative"]
+    own = [
+        word
+        for word in named
+        if word in tree.children[_top(tree, verb)] and tree.relations[word] != "vocative"
+    ]
     return own[0] if own else None
 
 
@@ -246,8 +256,10 @@ def _condition(tree: Tree, verb: int) -> int | None:
     """The ``you`` of ``if you ...``."""
     for clause in tree.of(_top(tree, verb), "advcl"):
         subject = tree.of(clause, "nsubj")
-        if subject and tree.lemmas[subject[0]] == "you" and any(
-            tree.lemmas[mark] in ("if", "unless") for mark in tree.of(clause, "mark")
+        if (
+            subject
+            and tree.lemmas[subject[0]] == "you"
+            and any(tree.lemmas[mark] in ("if", "unless") for mark in tree.of(clause, "mark"))
         ):
             return subject[0]
     return None
@@ -272,7 +284,11 @@ def _reporter(tree: Tree) -> int | None:
         if any(tree.words[case].lower() == "according" for case in tree.of(word, "case")):
             return word
         if tree.words[word].lower() == "according":
-            named = [child for child in tree.below(word) if child != word and tree.tags[child] in ("NOUN", "PROPN", "PRON")]
+            named = [
+                child
+                for child in tree.below(word)
+                if child != word and tree.tags[child] in ("NOUN", "PROPN", "PRON")
+            ]
             if named:
                 return named[0]
     return None

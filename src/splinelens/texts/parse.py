@@ -1,8 +1,7 @@
 """Dependency trees of sentences, from spaCy; all trees follow the conventions of Universal Dependencies.
 
-English pipelines of spaCy label as ClearNLP does: the head of "in the park" is "in", that of "is a fool" is "is".
-Their trees are converted: content words are heads, and "by" of a passive is a relation. Pipelines of other
-languages are in this form already.
+English pipelines of spaCy label as ClearNLP does: the head of "in the park" is "in", that of "is a fool" is
+"is". Their trees are converted: content words are heads, and "by" of a passive is a relation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -104,7 +103,7 @@ class Tree:
             yield word
 
     def below(self, word: int, without: frozenset[str] = frozenset()) -> list[int]:
-        """A word and all words below it, rising; branches of some relations to the word itself are left out."""
+        """A word and all words below it, rising; without its branches of some relations."""
         todo, found = [word], {word}
         while todo:
             at = todo.pop()
@@ -179,6 +178,23 @@ def parse_words(pipeline: "Language", text: str, spans: Sequence[tuple[int, int]
         token.is_sent_start = False
     tree = _tree(doc.text, pipeline(doc)[:])
     return Tree(text, tuple(spans), tree.lemmas, tree.tags, tree.fine_tags, tree.heads, tree.relations)
+
+
+def quotations(text: str) -> list[tuple[int, int]]:
+    """Characters (begin, end) within double quotation marks, straight or curly; an open one ends with the text.
+
+    Example:
+        >>> quotations('He said: "Go. Now." I went.')
+        [(10, 18)]
+    """
+    found, begin = [], None
+    for at, character in enumerate(text):
+        if begin is None and character in '"\u201c\u201e':
+            begin = at + 1
+        elif begin is not None and character in '"\u201d\u201c':
+            found.append((begin, at))
+            begin = None
+    return found if begin is None else [*found, (begin, len(text))]
 
 
 def content_heads(
