@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from role_features import LAYERS, read_words
+from scipy.linalg import eigh
 from up_ewt import Sentence, read_sentences
 
 from splinelens.detect.bootstrap import percentile_interval
@@ -113,7 +114,7 @@ def choose(bank: Treebank) -> dict:
         sets += [(("margin", 12), ("margin", 22)), (("margin", 12), ("margin", 17), ("margin", 22))]
         sets += [(("margin", 22), ("hidden", 22))]
         for chosen in sets:
-            for by_side in (False, True):
+            for by_side in (False, True) if chosen == (("margin", 22),) else (len(chosen) > 1,):
                 columns = _columns(np.concatenate([parts[each] for each in chosen], axis=1), pairs, by_side)
                 name = " + ".join(f"{kind} {layer}" for kind, layer in chosen)
                 name += f", read {once}" + (", weights by side" if by_side else "")
@@ -132,11 +133,11 @@ def given(bank: Treebank) -> dict:
     twice, once = bank.margins(), bank.margins(twice=False)
     sets = {  # margins, clues, penalty of the clues
         "words": (None, (word_clues,), 1e-5),
-        "margins, read once": (once, (_order,), 1e-5),
         "margins": (twice, (_order,), 1e-5),
-        "margins + words": (twice, (word_clues,), 1e-5),
         "gold tree + lemmas": (None, (tree_clues,), 3e-5),
         "gold tree + lemmas + margins": (twice, (tree_clues,), 3e-5),
+        "margins + words": (twice, (word_clues,), 1e-5),
+        "margins, read once": (once, (_order,), 1e-5),
     }
     right = {"most frequent": roles == Counter(roles[reported].tolist()).most_common(1)[0][0]}
     right["rule: relation + voice"] = _rule(
@@ -187,7 +188,8 @@ def end_to_end(bank: Treebank) -> dict:
             for i, predicate, word, _ in rows
         ]
         answers = {"rule: path + voice": _rule_answers(keys, roles, fold)}
-        for head, table in (("head: clues of the tree", None), ("head: clues and margins", margins)):
+        heads = {"head: clues of the tree": None, "head: clues and margins": margins}
+        for head, table in heads.items() if name == "predicted tree" else list(heads.items())[:1]:
             chance, role = _out_of_fold(bank, table, pairs, roles, fold)
             judged = np.isin(fold, CHOSEN_ON)
             scored = {
@@ -404,8 +406,9 @@ def _components(bank, table, components=300) -> np.ndarray:
     """Principal components of all words, without labels."""
     mean, scale = table.mean(axis=0), table.std(axis=0)
     values = standardized(table, mean, np.where(scale > 0, scale, 1))
-    variance, axis = np.linalg.eigh(values.T @ values / len(values))
-    return values @ axis[:, -components:] / np.sqrt(variance[-1])
+    some, width = values[::3], values.shape[1]
+    variance, axis = eigh(some.T @ some / len(some), subset_by_index=[width - components, width - 1])
+    return values @ axis / np.sqrt(variance[-1])
 
 
 def _columns(values, pairs, by_side) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Who threatens or insults whom: the agent, the target and what is said of each sentence, as spans.
 
-A parser gives the tree of a sentence, a linear head on margins and the tree the roles of the arguments of each
-verb (Palmer, Gildea and Kingsbury, 2005), and rules the agent and the target. The head reads each sentence a
-second time after itself, since a causal model sees only the words before.
+A parser gives the tree of a sentence, a linear head on margins and the tree the roles of each verb's
+arguments (Palmer, Gildea and Kingsbury, 2005), and rules the agent and the target. The head reads each
+sentence a second time after itself, since a causal model sees only the words before.
 """
 
 from collections import Counter
@@ -360,7 +360,7 @@ def _is_english(tree: Tree) -> bool:
 def _with_speakers(
     records: list[SentenceRoles], text: str, pairs: list[tuple[Tree, Actors | None]]
 ) -> tuple[SentenceRoles, ...]:
-    """A sentence within a quotation of several sentences has the agent of the sentence that names the speaker."""
+    """A sentence within a quotation of several has the agent of the sentence that names the speaker."""
     result = list(records)
     for begin, end in quotations(text):
         inside = [at for at, one in enumerate(records) if begin <= one.begin + 1 and one.end <= end + 1]

@@ -32,6 +32,7 @@ FAR = 6.0
 """Standard deviations at which margins are cut."""
 
 DENSE_PENALTY, HASHED_PENALTY = 1e-3, 1e-5
+_AXES_WORDS = 8000  # words that principal axes are of, at most
 _ARRAYS = ("mean", "scale", "dense", "hashed", "bias")
 
 
@@ -239,9 +240,11 @@ def _axes(
     """Per layer the first principal axes, all divided by the standard deviation along the first."""
     from scipy.linalg import eigh
 
+    rows = np.flatnonzero(chosen)
+    rows = rows[:: len(rows) // _AXES_WORDS + 1]
     axes = []
     for part in _layer_columns(margins.shape[1], layers):
-        values = standardized(margins[chosen, part], mean[part], scale[part])
+        values = standardized(margins[rows, part], mean[part], scale[part])
         width = values.shape[1]
         first = max(0, width - components)
         variance, axis = eigh((values.T @ values) / len(values), subset_by_index=[first, width - 1])

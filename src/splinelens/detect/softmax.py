@@ -39,7 +39,7 @@ def fit_softmax(
     buckets: int,
     dense_penalty: float,
     hashed_penalty: float,
-    iterations: int = 80,
+    iterations: int = 60,
 ) -> Softmax:
     """Fit by L-BFGS the mean log loss plus half the penalties times the squared coefficients.
 

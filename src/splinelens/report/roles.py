@@ -14,8 +14,8 @@ PRONOUN, NAMELESS, OTHER = "pronouns, not resolved", "nobody named", "other"
 """Kinds of targets beside the groups."""
 
 CAVEATS = (
-    "a target is what the sentence says grammatically: being mentioned, quoted or defended is not being attacked",
-    "pronouns are not resolved, so a group that is named once and then called they counts once",
+    "a target is one by grammar: to be mentioned, quoted or defended is not to be attacked",
+    "pronouns are not resolved: a group that is named once and called they afterwards counts once",
     "parser and roles err: see docs/roles.md for the measured accuracy, on English only",
     "what the detector flags wrongly or misses is counted as it flags it",
 )

@@ -15,14 +15,14 @@ Roles = Mapping[int, Mapping[int, str]]
 Bounds = tuple[int, int]
 
 _SPEECH = frozenset(
-    "accuse add admit announce answer argue ask assure bark claim comment complain declare explain grumble hiss "
-    "insist joke mention mumble mutter note notify post promise reply remark repeat report scream shout snap "
-    "sneer state swear tell threaten tweet vow warn whisper write yell say".split()
+    "accuse add admit announce answer argue ask assure bark claim comment complain declare explain grumble "
+    "hiss insist joke mention mumble mutter note notify post promise reply remark repeat report scream shout "
+    "snap sneer state swear tell threaten tweet vow warn whisper write yell say".split()
 )
 _HEARER_FIRST = frozenset("threaten warn".split())
 _HIDDEN_SUBJECT = frozenset(
-    "aim attempt decide desire expect hope intend let make manage need plan pray promise refuse start threaten "
-    "try vow want wish deserve have force get mean".split()
+    "aim attempt decide desire expect hope intend let make manage need plan pray promise refuse start "
+    "threaten try vow want wish deserve have force get mean".split()
 )
 _CAUSE = frozenset("make let force have get".split())
 _THINGS = frozenset(

@@ -181,7 +181,7 @@ def parse_words(pipeline: "Language", text: str, spans: Sequence[tuple[int, int]
 
 
 def quotations(text: str) -> list[tuple[int, int]]:
-    """Characters (begin, end) within double quotation marks, straight or curly; an open one ends with the text.
+    """Characters (begin, end) within double quotation marks, straight or curly; an open one ends with it.
 
     Example:
         >>> quotations('He said: "Go. Now." I went.')
