@@ -25,12 +25,16 @@ from role_features import LAYERS, read_words
 from scipy.linalg import eigh
 from up_ewt import Sentence, read_sentences
 
+from splinelens.apps.roles import RoleFinder
 from splinelens.detect.bootstrap import percentile_interval
 from splinelens.detect.groups import resampled_groups
 from splinelens.detect.role_head import Pairs, RoleHead, fit_roles, standardized
+from splinelens.detect.thresholds import proportion_interval
 from splinelens.features.role_clues import candidates, hashed, path_of, tree_clues, word_clues
-from splinelens.texts.parse import Tree, load_parser, parse_words
+from splinelens.texts.agents import actors
+from splinelens.texts.parse import Tree, load_parser, parse, parse_words
 
+THREATS = Path(__file__).with_name("texts") / "threats.jsonl"
 RECORD = Path(__file__).with_name("roles.json")
 SHIPPED = Path(__file__).parents[1] / "src/splinelens/detectors/roles"
 FOLDS, CHOSEN_ON = 5, (0, 1)
@@ -216,6 +220,61 @@ def end_to_end(bank: Treebank) -> dict:
         result[name]["candidates"] = len(rows)
     result["predicates found"] = _predicates(bank)
     return result
+
+
+def threats(bank: Treebank) -> dict:
+    """Agreement on agents and targets of sentences written for it, with the shipped head and with no role at all."""
+    return {name: _agreement(THREATS.with_name(f"{name}.jsonl")) for name in ("threats", "threats-dev")}
+
+
+def _agreement(path: Path) -> dict:
+    """Spans agree if they are equal but for an article at their beginning and punctuation at their ends."""
+    gold = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    finder = RoleFinder.load()
+    found = {"roles": [_actors(finder.find([row["text"]])) for row in gold]}
+    found["tree only"] = [_actors_of_tree(finder.parser, row["text"]) for row in gold]
+    result = {"sentences": len(gold)}
+    for name, answers in found.items():
+        right = {
+            side: np.array(
+                [_bare(answer[side]) == _bare(row[side]) for row, answer in zip(gold, answers, strict=True)]
+            )
+            for side in ("agent", "target")
+        }
+        result[name] = {
+            side: {"agreement": each.mean(), "interval": proportion_interval(int(each.sum()), len(each))}
+            for side, each in right.items()
+        }
+        result[name]["both"] = float((right["agent"] & right["target"]).mean())
+        if name == "roles":
+            result["wrong"] = [
+                row | {"found": answer}
+                for row, answer, *ok in zip(gold, answers, right["agent"], right["target"], strict=True)
+                if not all(ok)
+            ]
+    print({key: value for key, value in result.items() if key != "wrong"}, flush=True)
+    return result
+
+
+def _actors(found) -> dict:
+    """Of a text the agent and the target: of its sentence with a target, or its first."""
+    [sentences] = found
+    chosen = next((one for one in sentences if one.target), sentences[0])
+    return {"agent": chosen.agent and chosen.agent.text, "target": chosen.target and chosen.target.text}
+
+
+def _actors_of_tree(parser, text) -> dict:
+    found = [actors(tree, {}) for tree in parse(parser, text)]
+    chosen = next((one for one in found if one.target), found[0])
+    return {
+        side: bounds and text[slice(*bounds)]
+        for side, bounds in (("agent", chosen.agent), ("target", chosen.target))
+    }
+
+
+def _bare(phrase: str | None) -> str | None:
+    words = (phrase or "").strip(' ,.!"').split()
+    return " ".join(words[words[:1] != [] and words[0].lower() in ("the", "a", "an") :]) or None
 
 
 def ship(bank: Treebank, record: dict) -> None:
@@ -456,7 +515,7 @@ def main() -> None:
         arguments.output.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n")
 
 
-PARTS = {"given": given, "end-to-end": end_to_end}
+PARTS = {"given": given, "end-to-end": end_to_end, "threats": threats}
 
 
 def _rounded(value):

@@ -1,5 +1,6 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +17,15 @@ from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
 from splinelens.files import check_output, rows_kept
+from splinelens.report.roles import raising, text_lines
 from splinelens.report.scores import TextScore, check_ending, check_kept, kept_cells
 from splinelens.texts import read_texts, stream_texts
 from splinelens.texts.labeled import require_words
 
 if TYPE_CHECKING:
+    from splinelens.apps.roles import RoleFinder
     from splinelens.detect.artifact import Artifact
+    from splinelens.report.roles import SentenceRoles
 
 FPR = 0.05
 
@@ -60,6 +64,14 @@ def score(
             "--explain-label", help="Explain this label, not the one with the highest score.", metavar="NAME"
         ),
     ] = None,
+    roles: Annotated[
+        bool,
+        typer.Option(
+            "--roles",
+            help="With --explain: also say who threatens or insults whom in the sentences of flagged texts that "
+            "raise the score. English only; needs the extra roles.",
+        ),
+    ] = False,
     fpr: Annotated[
         float | None,
         typer.Option(
@@ -130,7 +142,8 @@ def score(
     [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
     have "top_words" instead. With --by sentence "highest_sentence" {"begin", "end", "score", "limit"}: its
     score decides the verdict from "limit" on. A detector
-    of several labels adds "scores" by label, "labels" that fired, and "explained". The verdict is
+    of several labels adds "scores" by label, "labels" that fired, and "explained"; --roles adds "roles", as
+    the command roles prints them, to flagged texts. The verdict is
     undetermined where a text could not be read, or was cut and looks clean so far. A score is the
     probability of the label where the share of texts with it is that of the detector's calibration: of
     the shipped toxicity detectors, where half of the texts are toxic. The logit of a score is log(score /
@@ -143,6 +156,7 @@ def score(
       splinelens score comments.csv --column comment --json
       splinelens score comments.csv -c comment --keep id --explain -o words.csv
       splinelens score comments.csv -c comment --by sentence -o sentences.csv
+      splinelens score --explain --roles --text "You are a fool, said the coach."
       cat comments.txt | splinelens score - --output scores.csv
     """
     if (file is None) == (not text):
@@ -155,6 +169,8 @@ def score(
         )
     if explain_label is not None and not explain_label.strip():
         raise typer.BadParameter("name a label", param_hint="--explain-label")
+    if roles and (explain is not True or output is not None):
+        raise typer.BadParameter("give it with --explain, and without -o", param_hint="--roles")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if retry_failed and (output is None or output.suffix != ".parquet"):
@@ -209,8 +225,14 @@ def score(
         long=long.value,
         max_text_tokens=max_text_tokens,
     )
+    finder = None
+    if roles:
+        from splinelens.apps.roles import RoleFinder
+
+        finder = RoleFinder.load(device=device)
     table = shown and not streams
     tally, started, rows = Tally(max_text_tokens=max_text_tokens), perf_counter(), list[TextScore]()
+    beside: list[str] = []
     tally.earlier = rows_kept(output) if output else 0
     settings: dict[str, Any] = {
         "explain": requested,
@@ -241,14 +263,22 @@ def score(
                 records = loaded.scores(batch, **settings, progress=progress)
                 for index, scored in enumerate(records):
                     record = tally.add(replace(scored, row=tally.texts))
+                    found = _roles(finder, record, batch.texts[index], artifact.negative)
                     if as_json:
-                        print(record.to_json(kept_cells(batch, index)), flush=streams)
+                        line = record.to_json(kept_cells(batch, index))
+                        print(_with_roles(line, found) if found else line, flush=streams)
                     elif table:
                         rows.append(record)
+                        beside += [
+                            line for one in found for line in text_lines(one, batch.texts[index] or "")
+                        ]
                     else:
                         print(plain_line(record, batch.texts[index], longest), flush=streams)
+                        for one in found:
+                            print("\n".join(text_lines(one, batch.texts[index] or "")), flush=streams)
     if table:
         print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
+        print("\n".join(beside), end="\n" if beside else "")
     if not quiet:
         reader = loaded.reader
         line = tally.summary(perf_counter() - started, str(reader.loaded.device), reader.max_tokens)
@@ -257,6 +287,22 @@ def score(
         typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}{higher}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
+
+
+def _roles(
+    finder: "RoleFinder | None", record: TextScore, text: str | None, negative: str
+) -> "list[SentenceRoles]":
+    """The roles of the sentences of a flagged text that raise its score."""
+    if finder is None or text is None or record.verdict in (negative, UNDETERMINED):
+        return []
+    [found] = finder.find([text])
+    return raising(found, record.sentences or ())
+
+
+def _with_roles(line: str, found: "list[SentenceRoles]") -> str:
+    """A record as JSON with the roles of its sentences at the end."""
+    roles = [{key: value for key, value in one.to_dict().items() if key != "row"} for one in found]
+    return json.dumps({**json.loads(line), "roles": roles})
 
 
 def _check_task(

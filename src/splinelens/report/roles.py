@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from splinelens.detect.thresholds import Interval, proportion_interval
+from splinelens.report.scores import Span
+from splinelens.report.spans import LEAST
 from splinelens.report.tables import Table, count_of, percent, percents
 from splinelens.texts.plain_text import harmless
 
@@ -227,6 +229,20 @@ def count_targets(
     return TargetReport(
         len(texts), sentences, flagged, dict(unread), tuple(rows), tuple(most), settings=settings or {}
     )
+
+
+def raising(records: Sequence[SentenceRoles], spans: Sequence[Span]) -> list[SentenceRoles]:
+    """The sentences that raise the score of a text: those that add a quarter or more, or the highest.
+
+    Args:
+        records: The sentences of the parser.
+        spans: What each sentence of a score's record adds; their bounds may differ.
+    """
+    if not spans:
+        return list(records)
+    highest = max(span.contribution for span in spans)
+    strong = [span for span in spans if span.contribution >= min(LEAST, highest)]
+    return [one for one in records if any(one.begin < span.end and span.begin < one.end for span in strong)]
 
 
 def text_lines(record: SentenceRoles, text: str) -> list[str]:
