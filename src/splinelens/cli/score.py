@@ -68,7 +68,7 @@ def score(
         bool,
         typer.Option(
             "--roles",
-            help="With --explain: also say who threatens or insults whom in the sentences of flagged texts that "
+            help="With --explain: also say who threatens or insults whom in sentences of flagged texts that "
             "raise the score. English only; needs the extra roles.",
         ),
     ] = False,

@@ -30,8 +30,13 @@ _THINGS = frozenset(
 )
 _PERSONAL = frozenset("i me you he him she her we us they them".split())
 _TARGET_CASES = frozenset("at on against to of with for about after by".split())
-_CUT = frozenset("acl acl:relcl advcl appos parataxis cc conj punct discourse dep".split())
+_CUT = frozenset(
+    "acl acl:relcl advcl appos aux cc conj cop csubj dep discourse expl nsubj parataxis punct".split()
+)
 _EDGES = frozenset("case mark punct cc".split())
+_STATES = frozenset(["deserve"])
+_RELATIVE = frozenset("who that which".split())
+_DEEPEST = 4  # clauses within clauses that are followed
 _COMMAND_TAGS = ("VB", "VBP")
 
 
@@ -97,8 +102,11 @@ def _of_clause(
     """Agent, target, what is said, and whether it is an order, of the clause of a verb."""
     top = _top(tree, verb)
     lemma = tree.lemmas[verb]
+    cleft = _cleft(tree, verb) if depth < _DEEPEST else None
+    if cleft is not None:
+        return _of_clause(tree, roles, cleft, depth + 1)
     agent, subject = _agent(tree, roles, verb), _subject(tree, verb)
-    inner = _inner(tree, verb) if depth < 4 else None
+    inner = _inner(tree, verb) if depth < _DEEPEST else None
     patient = _patient(tree, roles, verb, inner)
     if top != verb:  # a copula: what is claimed of the subject
         patient, agent = subject, None
@@ -107,6 +115,9 @@ def _of_clause(
         subject is None and tree.fine_tags[verb] in _COMMAND_TAGS and not tree.of(verb, "mark") and not depth
     )
     order = order and not any(tree.lemmas[child] == "to" for child in tree.of(verb, "aux"))
+    threat = _threat_after(tree, verb) if order else None
+    if threat is not None:
+        return _of_clause(tree, roles, threat, depth + 1)
     if order:
         name = _vocative(tree, verb)
         return None, name if name is not None else _meant(tree, patient), None, True
@@ -125,6 +136,8 @@ def _of_clause(
             return speaker, target if target is not None else wanted, None, False
         if inner_subject is None and named is not None:
             return speaker, named, None, False
+        if inner_subject is None and tree.is_passive(inner) and subject is not None:
+            return _agent(tree, roles, inner), subject, None, False
         if speaker is not None and wanted is not None and wanted != speaker:
             inner_agent = _agent(tree, roles, inner)
             own = inner_agent is not None and inner_agent not in (wanted, speaker)
@@ -133,6 +146,8 @@ def _of_clause(
     patient = _meant(tree, patient)
     if passive:
         return agent, subject if subject is not None else patient, None, False
+    if lemma in _STATES:
+        return None, _meant(tree, subject), None, False
     agent = agent if agent is not None else subject if patient is not None and patient != subject else None
     condition = _condition(tree, verb)
     if condition is not None and agent is not None and tree.lemmas[agent] in ("i", "we"):
@@ -164,11 +179,12 @@ def _subject(tree: Tree, verb: int) -> int | None:
     """The subject of a verb, also of one that a clause depends on that shares it."""
     top = _top(tree, verb)
     found = tree.of(top, "nsubj", "csubj")
+    relative = tree.relations[top] == "acl:relcl"
     if found:
-        return found[0]
+        return tree.heads[top] if relative and tree.lemmas[found[0]] in _RELATIVE else found[0]
     if tree.relations[top] == "conj" and tree.heads[top] >= 0:
         return _subject(tree, tree.heads[top])
-    if tree.relations[top] in ("acl:relcl", "acl"):
+    if relative or tree.relations[top] == "acl":
         return tree.heads[top]
     return None
 
@@ -250,6 +266,24 @@ def _inner(tree: Tree, verb: int) -> int | None:
 
 def _is_clause(tree: Tree, inner: int) -> bool:
     return tree.relations[_top(tree, inner)] in ("ccomp", "xcomp")
+
+
+def _cleft(tree: Tree, verb: int) -> int | None:
+    """The verb of ``it was the cook who lied`` and ``it is time that he left``."""
+    top = _top(tree, verb)
+    subject = tree.of(top, "nsubj")
+    if top == verb or not subject or tree.lemmas[subject[0]] != "it":
+        return None
+    verbs = predicates(tree)
+    return next((clause for clause in tree.of(top, "acl:relcl") if clause in verbs), None)
+
+
+def _threat_after(tree: Tree, verb: int) -> int | None:
+    """The verb of ``go or I will call him``: a clause with a subject after an order."""
+    verbs = predicates(tree)
+    return next(
+        (clause for clause in tree.of(verb, "conj") if clause in verbs and tree.of(clause, "nsubj")), None
+    )
 
 
 def _condition(tree: Tree, verb: int) -> int | None:
