@@ -25,6 +25,7 @@ from role_features import LAYERS, read_words
 from scipy.linalg import eigh
 from up_ewt import Sentence, read_sentences
 
+from splinelens import __version__
 from splinelens.apps.roles import RoleFinder
 from splinelens.detect.bootstrap import percentile_interval
 from splinelens.detect.groups import resampled_groups
@@ -304,7 +305,24 @@ def ship(bank: Treebank, record: dict) -> None:
         },
     )
     head.write(SHIPPED)
+    (SHIPPED / "CARD.md").write_text(_card(head), encoding="utf-8")
     print({path.name: path.stat().st_size for path in sorted(SHIPPED.iterdir())})
+
+
+def _card(head: RoleHead) -> str:
+    record, measured = head.record, head.record["measured"]
+    low, high = measured["interval"]
+    gain = measured["gain over the rule"]
+    return f"""# Roles of arguments
+
+The head of `splinelens roles`: two multinomial logistic regressions on margins of `{record["model"]}` at layers {" and ".join(map(str, record["layers"]))} and on hashed clues of a sentence's tree. It says whether a word heads an argument of a verb, and in which of {len(head.labels)} roles of PropBank.
+
+- Fitted on {record["data"]}, with trees by {record["parser"]}. The weights are what was computed from it; no sentence, word list or frame of it is included. Roles of fewer than {_RARE} arguments are left out.
+- Out of fold, words and predicates known, trees predicted: labeled F1 of argument heads {measured["f1"]:.3f} ({low:.3f} to {high:.3f}), {gain["f1"]:+.3f} ({gain["interval"][0]:+.3f} to {gain["interval"][1]:+.3f}) over a rule by path and voice.
+- English of the web. Other languages, speech, social media without punctuation and irony were not measured. It says what a sentence claims, not what is so, and it does not resolve pronouns.
+
+`{record["command"]}`, splinelens {__version__}.
+"""
 
 
 def _gold(sentence: Sentence) -> Tree:

