@@ -17,7 +17,7 @@ import numpy as np
 
 from splinelens.apps.detector import Detector
 from splinelens.detect.role_head import Pairs, RoleHead
-from splinelens.errors import BadTexts, WrongModel
+from splinelens.errors import BadFeatures, BadTexts, WrongModel
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.role_clues import candidates, hashed, tree_clues
 from splinelens.features.spec import FeatureSpec
@@ -100,6 +100,7 @@ class RoleFinder:
         Raises:
             MissingPackage: spaCy or a pipeline is not installed.
             BadModel: The parser or the model cannot be used.
+            WrongModel: The model is not the one that the head was fitted with.
         """
         pipeline = load_parser(parser)
         head = RoleHead.load(Path(str(files("splinelens"))) / "detectors" / "roles")
@@ -107,12 +108,12 @@ class RoleFinder:
             features=("margins",), pooling=("last",), layers=tuple(head.record["layers"]), max_tokens=_WINDOW
         )
         loaded = load_up_to(head.record["model"] if model is None else model, spec.layers, device=device)
-        reader = TextReader(loaded, spec)
+        try:
+            reader = TextReader(loaded, spec)
+        except BadFeatures as error:
+            raise WrongModel(f"{_needs(head)}: {error}; leave the model out") from error
         if reader.layout.width != len(head.mean):
-            raise WrongModel(
-                f"the role head reads {len(head.mean)} margins of {head.record['model']}, and this model has "
-                f"{reader.layout.width} at its layers; leave the model out"
-            )
+            raise WrongModel(f"{_needs(head)}, and this model has {reader.layout.width}; leave the model out")
         return cls(pipeline, head, reader)
 
     def find(
@@ -230,12 +231,17 @@ class RoleFinder:
         """Of each tree the arguments of each verb: word, role and chance."""
         texts, at = [], []
         for tree in trees:
+            if len(tree) > MOST_WORDS:
+                continue
             sentence, begin = _sentence(tree), tree.spans[0][0]
             skip = len(sentence) + 1 - begin
             texts.append(f"{sentence}\n{sentence}")
             at.append([(first + skip, last + skip) for first, last in tree.spans])
         rows = iter(self.reader.read_at(texts, at))
-        return [self._roles_of(tree, [next(rows) for _ in tree.spans]) for tree in trees]
+        return [
+            self._roles_of(tree, [next(rows) for _ in tree.spans] if len(tree) <= MOST_WORDS else [])
+            for tree in trees
+        ]
 
     def _roles_of(
         self, tree: Tree, features: Sequence[TextFeatures]
@@ -243,7 +249,7 @@ class RoleFinder:
         verbs = predicates(tree)
         found: dict[int, list[tuple[int, str, float]]] = {verb: [] for verb in verbs}
         pairs = [(verb, word) for verb in verbs for word in candidates(tree, verb)]
-        if not pairs or len(tree) > MOST_WORDS or any(each.reason for each in features):
+        if not pairs or not features or any(each.reason for each in features):
             return found
         margins = np.stack([each.values for each in features])
         buckets = len(self.head.hashed)
@@ -286,6 +292,10 @@ def read_groups(path: Path) -> dict[str, tuple[str, ...]]:
     if not groups:
         raise BadTexts(f"{path} has no groups; write lines such as 'women: woman, women'")
     return groups
+
+
+def _needs(head: RoleHead) -> str:
+    return f"the role head reads {len(head.mean)} margins of {head.record['model']}"
 
 
 def _why_unread(text: str | None) -> str:
