@@ -171,8 +171,10 @@ def test_nothing_flagged_has_no_interval():
 
 def test_sentences_that_raise_a_score():
     records = [record(0, 0, 5), record(0, 6, 9), record(0, 10, 12)]
-    assert raising(records, (Span(0, 5, 0.3), Span(6, 9, 0.2), Span(10, 12, -1))) == records[:1]
-    assert raising(records, (Span(0, 5, 0.1), Span(6, 12, 0.2))) == records[1:]
+    assert raising(records, (Span(0, 5, 0.4), Span(6, 9, 0.1), Span(10, 12, -1))) == records[:1]
+    assert raising(records, (Span(0, 5, 0.05), Span(6, 12, 0.2))) == records[1:]
+    assert raising(records, (Span(0, 5, 0.1), Span(6, 12, 0.2))) == records
+    assert raising(records, (Span(0, 5, -2.0), Span(6, 12, -1.0))) == records[1:]
     assert raising(records, ()) == records
 
 

@@ -32,19 +32,17 @@ def test_a_file_of_flagged_sentences_and_its_targets(run, default_model, tmp_pat
     report = json.loads(output.read_text("utf-8"))
     assert report["groups"][0]["name"] == "bakers"
     assert report["groups"][0]["targets"] == 1
-    assert (
-        "already exists"
-        in run("roles", file, "-d", "toxicity-fast", "--targets", "-o", output, code=2).stderr
-    )
+    assert "it exists" in run("roles", file, "-d", "toxicity-fast", "--targets", "-o", output, code=2).stderr
     quiet = run("roles", "Thanks a lot.", "-d", "toxicity-fast")
     assert (quiet.stdout, "none of 1 sentences is flagged" in quiet.stderr) == ("", True)
 
 
 def test_roles_beside_a_score(run, default_model):
     arguments = ["score", "-d", "toxicity-fast", "--explain", "--roles", "--text"]
-    record = json.loads(run(*arguments, "Hello. The bakers are stupid idiots.", "--json").stdout)
+    record = json.loads(run(*arguments, "Lovely weather. The bakers are stupid idiots.", "--json").stdout)
     [sentence] = record["roles"]
     assert sentence["target"]["text"] == "The bakers"
+    assert "row" not in sentence
     assert "target: The bakers" in run(*arguments, "The bakers are stupid idiots.").stdout
     assert "roles" not in json.loads(run(*arguments, "Thanks a lot.", "--json").stdout)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from splinelens.detect.thresholds import Interval, proportion_interval
 from splinelens.report.scores import Span
-from splinelens.report.spans import LEAST
 from splinelens.report.tables import Table, count_of, percent, percents
 from splinelens.texts.plain_text import harmless
 
@@ -232,7 +231,7 @@ def count_targets(
 
 
 def raising(records: Sequence[SentenceRoles], spans: Sequence[Span]) -> list[SentenceRoles]:
-    """The sentences that raise the score of a text: those that add a quarter or more, or the highest.
+    """The sentences that raise the score of a text: those that add at least half of what the highest adds.
 
     Args:
         records: The sentences of the parser.
@@ -241,7 +240,7 @@ def raising(records: Sequence[SentenceRoles], spans: Sequence[Span]) -> list[Sen
     if not spans:
         return list(records)
     highest = max(span.contribution for span in spans)
-    strong = [span for span in spans if span.contribution >= min(LEAST, highest)]
+    strong = [span for span in spans if span.contribution >= (highest / 2 if highest > 0 else highest)]
     return [one for one in records if any(one.begin < span.end and span.begin < one.end for span in strong)]
 
 
