@@ -77,7 +77,7 @@ class Frame:
 def read_sentences(data: Path) -> list[Sentence]:
     """All sentences, in the order of the file."""
     content = (data / FOLDER / CONLLU).read_text(encoding="utf-8")
-    return [_sentence(block) for block in content.strip().split("\n\n")]
+    return [_sentence(block) for block in content.strip("\n").split("\n\n")]
 
 
 def read_frames(data: Path) -> dict[str, Frame]:
