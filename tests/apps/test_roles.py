@@ -1,6 +1,7 @@
 """Tests ``apps/roles.py`` with a tiny model and a head by hand, and ``report/roles.py``: counts by hand."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,6 +125,12 @@ def test_only_flagged_sentences_have_roles(finder, fit_on, loaded, tmp_path):
     report = finder.targets(texts, detector, groups={"toads": ["toad"]})
     assert (report.texts, report.sentences) == (2, 3)
     assert report.settings["detector"] == detector.artifact.name
+
+
+def test_a_detector_of_classes_is_refused(finder):
+    detector = SimpleNamespace(artifact=SimpleNamespace(task="classes", name="topics"))
+    with pytest.raises(BadTexts, match="topics gives classes and flags nothing"):
+        next(finder.find(["a"], detector=detector))
 
 
 def test_another_model_is_refused(finder, loaded):

@@ -106,10 +106,13 @@ def roles(
 
     from splinelens.apps.detector import Detector
     from splinelens.apps.roles import RoleFinder, read_groups
+    from splinelens.detect.shipped import find_artifact
     from splinelens.report.roles import report_lines, text_lines
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import require_words
 
+    if detector is not None and find_artifact(detector).task == "classes":
+        raise typer.BadParameter(f"{detector} gives classes and flags nothing", param_hint="--detector")
     counted = None if groups is None else read_groups(groups)
     if source == "-" or os.path.exists(source) or source.startswith("hf:"):
         texts = read_texts(
