@@ -145,14 +145,8 @@ def given(bank: Treebank) -> dict:
         "margins, read once": (once, (_order,), 1e-5),
     }
     right = {"most frequent": roles == Counter(roles[reported].tolist()).most_common(1)[0][0]}
-    right["rule: relation + voice"] = _rule(
-        [
-            f"{bank.gold[i].relations[word]} {bank.gold[i].is_passive(predicate)}"
-            for i, predicate, word, _ in rows
-        ],
-        roles,
-        fold,
-    )
+    keys = [_path_and_voice(bank.gold[index], predicate, word) for index, predicate, word, _ in rows]
+    right["rule: path + voice"] = _rule_answers(keys, roles, fold) == roles
     for name, (margins, clues, penalty) in sets.items():
         pairs = bank.pairs(rows, bank.gold, *clues)
         table = np.zeros((bank.start[-1], 0), np.float32) if margins is None else margins
@@ -188,10 +182,7 @@ def end_to_end(bank: Treebank) -> dict:
         sentence = np.array([row[0] for row in rows])
         fold = bank.fold[sentence]
         pairs = bank.pairs(rows, trees, tree_clues)
-        keys = [
-            f"{path_of(trees[i], predicate, word)} {trees[i].is_passive(predicate)}"
-            for i, predicate, word, _ in rows
-        ]
+        keys = [_path_and_voice(trees[index], predicate, word) for index, predicate, word, _ in rows]
         answers = {"rule: path + voice": _rule_answers(keys, roles, fold)}
         heads = {"head: clues of the tree": None, "head: clues and margins": margins}
         for head, table in heads.items() if name == "predicted tree" else list(heads.items())[:1]:
@@ -387,8 +378,8 @@ def _rule_answers(keys, roles, fold):
     return answer
 
 
-def _rule(keys, roles, fold):
-    return _rule_answers(keys, roles, fold) == roles
+def _path_and_voice(tree: Tree, predicate: int, word: int) -> str:
+    return f"{path_of(tree, predicate, word)} {'passive' if tree.is_passive(predicate) else 'active'}"
 
 
 def _gold_arguments(bank) -> np.ndarray:
@@ -525,12 +516,14 @@ def main() -> None:
     torch.set_num_threads(1)
     bank = Treebank(arguments.data, arguments.cache)
     for part in arguments.part:
-        record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
         if part == "ship":
-            ship(bank, record)
+            ship(bank, json.loads(arguments.output.read_text()))
             continue
-        record[part] = _rounded((PARTS | {"choose": choose})[part](bank))
-        arguments.output.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n")
+        found = _rounded((PARTS | {"choose": choose})[part](bank))
+        record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+        arguments.output.write_text(
+            json.dumps(dict(sorted({**record, part: found}.items())), indent=1) + "\n"
+        )
 
 
 PARTS = {"given": given, "end-to-end": end_to_end, "threats": threats}

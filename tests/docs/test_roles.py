@@ -8,7 +8,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETS = (
     "most frequent",
-    "rule: relation + voice",
+    "rule: path + voice",
     "words",
     "margins, read once",
     "margins",
