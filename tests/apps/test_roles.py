@@ -10,7 +10,7 @@ from splinelens.apps.detector import Detector
 from splinelens.apps.roles import GROUPS, MOST_WORDS, RoleFinder, read_groups
 from splinelens.detect.role_head import RoleHead
 from splinelens.detect.thresholds import proportion_interval
-from splinelens.errors import BadTexts, WrongModel
+from splinelens.errors import BadDetector, BadTexts, WrongModel
 from splinelens.features.reader import TextReader
 from splinelens.features.role_clues import hashed
 from splinelens.features.spec import FeatureSpec
@@ -129,7 +129,7 @@ def test_only_flagged_sentences_have_roles(finder, fit_on, loaded, tmp_path):
 
 def test_a_detector_of_classes_is_refused(finder):
     detector = SimpleNamespace(artifact=SimpleNamespace(task="classes", name="topics"))
-    with pytest.raises(BadTexts, match="topics gives classes and flags nothing"):
+    with pytest.raises(BadDetector, match="topics gives classes and flags nothing"):
         next(finder.find(["a"], detector=detector))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from splinelens.apps.detector import Detector
 from splinelens.detect.role_head import Pairs, RoleHead
-from splinelens.errors import BadFeatures, BadTexts, WrongModel
+from splinelens.errors import BadDetector, BadFeatures, BadTexts, WrongModel
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.role_clues import candidates, hashed, tree_clues
 from splinelens.features.spec import FeatureSpec
@@ -135,10 +135,10 @@ class RoleFinder:
             progress: Called with the texts and the characters read since the last call.
 
         Raises:
-            BadTexts: A detector of classes, which flags nothing.
+            BadDetector: A detector of classes, which flags nothing.
         """
         if detector is not None and detector.artifact.task == "classes":
-            raise BadTexts(
+            raise BadDetector(
                 f"detector {detector.artifact.name} gives classes and flags nothing; name another one"
             )
         source = Texts.of(texts)

@@ -14,6 +14,8 @@ from splinelens.texts.plain_text import harmless
 PRONOUN, NAMELESS, OTHER = "pronouns, not resolved", "nobody named", "other"
 """Kinds of targets beside the groups."""
 
+_OF_DETECTOR = ("score", "flagged")  # left out of records without one
+
 CAVEATS = (
     "a target is one by grammar: to be mentioned, quoted or defended is not to be attacked",
     "pronouns are not resolved: a group that is named once and called they afterwards counts once",
@@ -277,9 +279,6 @@ def report_lines(report: TargetReport) -> list[str]:
         named = ", ".join(f"{harmless(word)} {count:,}" for word, count in report.top_targets)
         lines.append(f"most frequent among other: {named}")
     return lines + [f"note: {caveat}" for caveat in report.caveats]
-
-
-_OF_DETECTOR = ("score", "flagged")
 
 
 def _shown(text: str) -> str:
