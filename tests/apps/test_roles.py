@@ -102,6 +102,13 @@ def test_notes(finder):
     assert (order.target, order.target_kind) == (None, "reader")
 
 
+def test_lone_surrogates_are_read_as_any_other_character(finder):
+    text = "\ud800 The coach hit the referee."
+    [found] = finder.find([text])
+    assert found[-1].target.text == "the referee"
+    assert json.loads(found[-1].to_json())["target"]["end"] == len(text) - 1
+
+
 def test_a_sentence_of_500_words(finder):
     text = (
         "The coach told the referee, " + "who was there and who was here, " * 60 + "that he would regret it."

@@ -92,6 +92,8 @@ def test_every_span_is_within_the_sentence_whatever_is_written(found):
         "Der Hund beißt den Mann und die Frau im Garten.",
         "\n\n  \t x",
         "said said said by by by who who",
+        "\ud800 you are a fool",
+        "a\x00b \U0001f642 you",
     ]
     for text in texts:
         for tree in parse(parser, text):

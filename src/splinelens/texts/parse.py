@@ -4,6 +4,7 @@ English pipelines of spaCy label as ClearNLP does: the head of "in the park" is 
 "is". Their trees are converted: content words are heads, and "by" of a passive is a relation.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,7 @@ _NAMES = {
     "quantmod": "advmod",
     "relcl": "acl:relcl",
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PREPOSITIONS = ("prep", "agent", "dative")
 _OBJECTS = ("pobj", "pcomp")
 _NOMINAL = ("NOUN", "PROPN", "PRON", "ADJ", "NUM", "DET")
@@ -164,7 +166,8 @@ def load_parser(name: str | None = None) -> "Language":
 
 def parse(pipeline: "Language", text: str) -> list[Tree]:
     """The trees of the sentences of a text, in order; white space is no word."""
-    return [tree for sentence in pipeline(text).sents if len(tree := _tree(text, sentence))]
+    known = _SURROGATE.sub("\ufffd", text)  # spaCy refuses them
+    return [tree for sentence in pipeline(known).sents if len(tree := _tree(text, sentence))]
 
 
 def parse_words(pipeline: "Language", text: str, spans: Sequence[tuple[int, int]]) -> Tree:
