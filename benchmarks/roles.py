@@ -207,6 +207,8 @@ def end_to_end(bank: Treebank) -> dict:
             row["f1 by role"] = _by_role(bank, rows, answer, reported)
             if each.startswith("head"):
                 row["gain over the rule"] = _gain(counts[each], counts["rule: path + voice"])
+            if each == "head: clues and margins":
+                row["gain over clues"] = _gain(counts[each], counts["head: clues of the tree"])
             result.setdefault(name, {})[each] = row
             print(name, each, {key: value for key, value in row.items() if key != "f1 by role"}, flush=True)
         result[name]["candidates"] = len(rows)
