@@ -53,6 +53,9 @@ def test_arguments_end_to_end_are_quoted(page, record):
                 low, high = gain["interval"]
                 row += f" {gain['f1']:+.3f} ({low:+.3f} to {high:+.3f}) |"
             assert row in page
+    gain = record["end-to-end"]["predicted tree"]["head: clues and margins"]["gain over clues"]
+    low, high = gain["interval"]
+    assert f"({gain['f1']:+.3f}, {low:+.3f} to {high:+.3f})" in page
     predicates = record["end-to-end"]["predicates found"]
     assert f"recall {predicates['recall']:.2f}, precision {predicates['precision']:.2f}" in page
 
