@@ -72,7 +72,7 @@ def test_subtrees_and_passives():
     assert tree.children == ((3,), (0, 2), (), ())
     assert tree.below(0) == [0, 3]
     assert tree.below(0, frozenset({"acl"})) == [0]
-    assert tree.of(1, "nsubj") == [0]
+    assert tree.dependents(1, "nsubj") == [0]
     assert tree.is_passive(1)
     assert not tree.is_passive(0)
     assert list(tree.ancestors(3)) == [0, 1]

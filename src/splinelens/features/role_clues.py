@@ -52,9 +52,9 @@ def tree_clues(tree: Tree, predicate: int, word: int) -> list[str]:
     path, relation = path_of(tree, predicate, word), tree.relations[word]
     verb, noun = tree.lemmas[predicate], tree.lemmas[word]
     tag, verb_tag = tree.fine_tags[word], tree.fine_tags[predicate]
-    case = " ".join(tree.lemmas[child] for child in tree.of(word, "case", "mark")) or "-"
-    others = " ".join(sorted(tree.relations[child] for child in tree.of(predicate, *_CORE)))
-    has = f"{'s' if tree.of(predicate, 'nsubj', 'csubj') else ''}{'o' if tree.of(predicate, 'obj') else ''}"
+    case = " ".join(tree.lemmas[child] for child in tree.dependents(word, "case", "mark")) or "-"
+    others = " ".join(sorted(tree.relations[child] for child in tree.dependents(predicate, *_CORE)))
+    has = f"{'s' if tree.dependents(predicate, 'nsubj', 'csubj') else ''}{'o' if tree.dependents(predicate, 'obj') else ''}"
     return [
         f"path {path}",
         f"path {path} {voice}",

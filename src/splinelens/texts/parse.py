@@ -88,7 +88,7 @@ class Tree:
                 lists[head].append(word)
         return tuple(map(tuple, lists))
 
-    def of(self, word: int, *relations: str) -> list[int]:
+    def dependents(self, word: int, *relations: str) -> list[int]:
         """The dependents of a word with one of some relations; ``nsubj`` also is ``nsubj:pass``."""
         return [
             child
