@@ -16,6 +16,7 @@ sentences, on predicted trees.
 
 import argparse
 import json
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -32,8 +33,8 @@ from splinelens.detect.groups import resampled_groups
 from splinelens.detect.role_head import Pairs, RoleHead, fit_roles, standardized
 from splinelens.detect.thresholds import proportion_interval
 from splinelens.features.role_clues import candidates, hashed, path_of, tree_clues, word_clues
-from splinelens.texts.agents import actors
-from splinelens.texts.parse import Tree, load_parser, parse, parse_words
+from splinelens.texts.parse import Tree, load_parser, parse_words
+from splinelens.texts.targets import predicates
 
 THREATS = Path(__file__).with_name("texts") / "threats.jsonl"
 RECORD = Path(__file__).with_name("roles.json")
@@ -155,7 +156,7 @@ def given(bank: Treebank) -> dict:
             fit, judge = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             head = _fit(bank, margins, pairs.of(fit), roles[fit], number, penalty)
             answer[judge] = np.array(head.labels, dtype=object)[
-                head.scores(table, pairs.of(judge))[1].argmax(axis=1)
+                head.probabilities(table, pairs.of(judge))[1].argmax(axis=1)
             ]
         right[name] = answer == roles
         print(name, right[name][reported].mean(), flush=True)
@@ -216,54 +217,98 @@ def end_to_end(bank: Treebank) -> dict:
     return result
 
 
-def threats(bank: Treebank) -> dict:
+def found_predicates(bank: Treebank) -> dict:
+    """Labeled F1 of argument heads on folds 2 to 4 where the command finds the predicates too."""
+    limit = json.loads(RECORD.read_text())["end-to-end"]["predicted tree"][
+        "head: clues and margins: threshold"
+    ]
+    trees, margins = bank.predicted(), bank.margins()
+    known, rows = bank.candidates(trees), []
+    for index, (sentence, tree) in enumerate(zip(bank.sentences, trees, strict=True)):
+        gold = {predicate.word: dict(predicate.arguments) for predicate in sentence.predicates}
+        for verb in predicates(tree):
+            rows += [(index, verb, word, gold.get(verb, {}).get(word, "")) for word in candidates(tree, verb)]
+    roles = np.array([row[3] for row in known], dtype=object)
+    fit_fold, fold = (bank.fold[[row[0] for row in each]] for each in (known, rows))
+    fit_pairs, pairs = (bank.pairs(each, trees, tree_clues) for each in (known, rows))
+    answer = np.full(len(rows), "", dtype=object)
+    for number in range(len(CHOSEN_ON), FOLDS):
+        fit, judge = np.flatnonzero(fit_fold != number), np.flatnonzero(fold == number)
+        head = _fit(bank, margins, fit_pairs.of(fit), roles[fit], number, 3e-5)
+        chance, scores = head.probabilities(margins, pairs.of(judge))
+        names = np.array(head.labels, dtype=object)[scores.argmax(axis=1)]
+        answer[judge] = np.where(chance >= limit, names, "")
+    return _with_interval(_counts(bank, rows, answer, ~np.isin(fold, CHOSEN_ON)))
+
+
+def threats(bank: Treebank | None) -> dict:
     """Agreement on agents and targets of sentences written for it, with the shipped head and with no role at all."""
-    return {name: _agreement(THREATS.with_name(f"{name}.jsonl")) for name in ("threats", "threats-dev")}
-
-
-def _agreement(path: Path) -> dict:
-    """Spans agree if they are equal but for an article at their beginning and punctuation at their ends."""
-    gold = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     finder = RoleFinder.load()
-    found = {"roles": [_actors(finder.find([row["text"]])) for row in gold]}
-    found["tree only"] = [_actors_of_tree(finder.parser, row["text"]) for row in gold]
+    return {
+        name: _agreement(THREATS.with_name(f"{name}.jsonl"), finder)
+        for name in ("threats", "threats-dev", "threats-dev-2")
+    }
+
+
+def _agreement(path: Path, finder: RoleFinder) -> dict:
+    """Of each side how many spans are right, and how many head words.
+
+    Spans are equal but for an article at their beginning and punctuation at their ends. The head word of the
+    answer is right if it stands in the right span, or none is named and none is right.
+    """
+    gold = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    texts = [row["text"] for row in gold]
+    finders = {"roles": finder, "tree only": WithoutHead(finder.parser, finder.head, finder.reader)}
     result = {"sentences": len(gold)}
-    for name, answers in found.items():
-        right = {
-            side: np.array(
-                [_bare(answer[side]) == _bare(row[side]) for row, answer in zip(gold, answers, strict=True)]
-            )
-            for side in ("agent", "target")
-        }
-        result[name] = {
-            side: {"agreement": each.mean(), "interval": proportion_interval(int(each.sum()), len(each))}
-            for side, each in right.items()
-        }
-        result[name]["both"] = float((right["agent"] & right["target"]).mean())
+    for name, each in finders.items():
+        answers = [_chosen(records) for records in each.find(texts)]
+        result[name], right = {}, []
+        for side in ("agent", "target"):
+            spans, heads = np.array(
+                [
+                    _is_right(row["text"], row[side], *answer[side])
+                    for row, answer in zip(gold, answers, strict=True)
+                ]
+            ).T
+            right.append(spans)
+            result[name][side] = {
+                "span": _share(spans),
+                "head word": _share(heads),
+            }
+        result[name]["both"] = float((right[0] & right[1]).mean())
         if name == "roles":
             result["wrong"] = [
-                row | {"found": answer}
-                for row, answer, *ok in zip(gold, answers, right["agent"], right["target"], strict=True)
+                row | {"found": {side: answer[side][0] for side in ("agent", "target")}}
+                for row, answer, *ok in zip(gold, answers, *right, strict=True)
                 if not all(ok)
             ]
-    print({key: value for key, value in result.items() if key != "wrong"}, flush=True)
+    print(path.stem, {key: value for key, value in result.items() if key != "wrong"}, flush=True)
     return result
 
 
-def _actors(found) -> dict:
-    """Of a text the agent and the target: of its sentence with a target, or its first."""
-    [sentences] = found
-    chosen = next((one for one in sentences if one.target), sentences[0])
-    return {"agent": chosen.agent and chosen.agent.text, "target": chosen.target and chosen.target.text}
+class WithoutHead(RoleFinder):
+    """Reads no model: agents and targets are those of the tree."""
+
+    def _roles(self, trees):
+        return [(self._arguments(tree, []), None) for tree in trees]
 
 
-def _actors_of_tree(parser, text) -> dict:
-    found = [actors(tree, {}) for tree in parse(parser, text)]
-    chosen = next((one for one in found if one.target), found[0])
+def _share(right: np.ndarray) -> dict:
+    return {"agreement": right.mean(), "interval": proportion_interval(int(right.sum()), len(right))}
+
+
+def _chosen(records) -> dict:
+    """Agent and target, with their head words, of the sentence with a target, or the first."""
+    one = next((each for each in records if each.target), records[0])
     return {
-        side: bounds and text[slice(*bounds)]
-        for side, bounds in (("agent", chosen.agent), ("target", chosen.target))
+        "agent": (one.agent and one.agent.text, one.agent_head),
+        "target": (one.target and one.target.text, one.target_head),
     }
+
+
+def _is_right(text: str, right: str | None, span: str | None, head: str | None) -> tuple[bool, bool]:
+    words = set(re.findall(r"\w+", right or ""))
+    return _bare(span) == _bare(right), (head is None) == (right is None) and (head is None or head in words)
 
 
 def _bare(phrase: str | None) -> str | None:
@@ -360,7 +405,7 @@ def _out_of_fold(bank, margins, pairs, roles, fold):
     for number in range(FOLDS):
         fit, judge = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         head = _fit(bank, margins, pairs.of(fit), roles[fit], number, 3e-5)
-        chance[judge], scores = head.scores(table, pairs.of(judge))
+        chance[judge], scores = head.probabilities(table, pairs.of(judge))
         role[judge] = np.array(head.labels, dtype=object)[scores.argmax(axis=1)]
     return chance, role
 
@@ -459,15 +504,10 @@ def _of_sentences(sentence: np.ndarray, kept: np.ndarray, value: np.ndarray):
 
 
 def _predicates(bank) -> dict:
-    """How many predicates a rule finds: verbs, and auxiliaries other than modal ones, of the predicted tree."""
+    """How many predicates the rule of the command finds in the predicted tree."""
     counts = np.zeros((len(bank.sentences), 3))
     for index, (sentence, tree) in enumerate(zip(bank.sentences, bank.predicted(), strict=True)):
-        gold = {predicate.word for predicate in sentence.predicates}
-        found = {
-            word
-            for word, tag in enumerate(tree.tags)
-            if tag in ("VERB", "AUX") and tree.fine_tags[word] != "MD"
-        }
+        gold, found = {predicate.word for predicate in sentence.predicates}, set(predicates(tree))
         counts[index] = len(gold & found), len(found), len(gold)
     return _with_interval(counts)
 
@@ -528,7 +568,12 @@ def main() -> None:
         )
 
 
-PARTS = {"given": given, "end-to-end": end_to_end, "threats": threats}
+PARTS = {
+    "given": given,
+    "end-to-end": end_to_end,
+    "found predicates": found_predicates,
+    "threats": threats,
+}
 
 
 def _rounded(value):

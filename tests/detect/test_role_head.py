@@ -49,7 +49,7 @@ def test_planted_roles_are_found_and_files_give_back_the_head(planted, tmp_path)
     margins, pairs, roles = planted
     head = fit_roles(margins, pairs, roles, buckets=2, components=3, layers=2, record={"layers": [0, 1]})
     assert head.labels == ("ARG0", "ARG1")
-    chance, role = head.scores(margins, pairs)
+    chance, role = head.probabilities(margins, pairs)
     assert ((chance > 0.5) == (np.array(roles) != "")).mean() > 0.95
     given = np.flatnonzero(np.array(roles) != "")
     assert (np.array(head.labels)[role.argmax(axis=1)][given] == np.array(roles)[given]).mean() > 0.95
@@ -57,7 +57,7 @@ def test_planted_roles_are_found_and_files_give_back_the_head(planted, tmp_path)
     again = RoleHead.load(tmp_path)
     assert again.labels == head.labels
     assert again.record == {"layers": [0, 1]}
-    assert np.abs(again.scores(margins, pairs)[0] - chance).max() < 0.01
+    assert np.abs(again.probabilities(margins, pairs)[0] - chance).max() < 0.01
 
 
 def test_scores_by_hand():
@@ -68,7 +68,7 @@ def test_scores_by_hand():
         np.zeros(4), {},
     )  # fmt: skip
     pairs = Pairs(np.array([0, 1]), np.array([1, 0]), np.array([[0], [1]]))
-    chance, role = head.scores(np.array([[3.0], [100.0]]), pairs)
+    chance, role = head.probabilities(np.array([[3.0], [100.0]]), pairs)
     # standardized: 1, and 49.5 cut at 6; the first word is after its predicate, the second before
     assert np.allclose(chance, [1 / (1 + np.exp(-6)), 1 / (1 + np.exp(-1))])
     assert np.allclose(role[0], [1 / (1 + np.exp(12)), 1 / (1 + np.exp(-12))])
@@ -81,7 +81,7 @@ def test_a_head_without_margins_reads_clues(planted):
     clue = np.array([[0 if not role else 1 if role == "ARG0" else 2] for role in roles])
     pairs = Pairs(pairs.predicate, pairs.word, clue)
     head = fit_roles(None, pairs, roles, buckets=3)
-    chance, role = head.scores(np.zeros((400, 0)), pairs)
+    chance, role = head.probabilities(np.zeros((400, 0)), pairs)
     assert ((chance > 0.5) == (clue[:, 0] > 0)).all()
     assert (role.argmax(axis=1) == clue[:, 0] - 1)[clue[:, 0] > 0].all()
 
@@ -90,7 +90,7 @@ def test_damaged_files_and_other_columns_are_refused(planted, tmp_path):
     margins, pairs, roles = planted
     head = fit_roles(margins, pairs, roles, buckets=2, components=3)
     with pytest.raises(BadFeatures, match="the role head has 6 columns, not 5"):
-        head.scores(margins[:, :5], pairs)
+        head.probabilities(margins[:, :5], pairs)
     with pytest.raises(BrokenArtifact):
         RoleHead.load(tmp_path)
     FILES.write(tmp_path, {"labels": ["ARG0"]}, {"mean": np.zeros(1)})

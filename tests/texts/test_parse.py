@@ -5,7 +5,15 @@ import sys
 import pytest
 
 from splinelens.errors import BadModel, MissingPackage
-from splinelens.texts.parse import Tree, content_heads, load_parser, parse, parse_words, quotations
+from splinelens.texts.parse import (
+    Tree,
+    content_heads,
+    load_parser,
+    parse,
+    parse_words,
+    sentence_spans,
+)
+from splinelens.texts.sentences import sentence_bounds
 
 spacy = pytest.importorskip("spacy")
 
@@ -42,7 +50,9 @@ def test_by_of_a_passive_and_there_is():
 
 def test_every_tree_has_one_root_and_no_circle(parser):
     text = 'Tom, who is out of the house, said to Ann: "You are to be seen by us."\n\nGo home, in there!  '
-    for tree in parse(parser, text):
+    trees = parse(parser, text)
+    assert len(trees) == 2
+    for tree in trees:
         assert sum(head < 0 for head in tree.heads) == 1
         for word in range(len(tree)):
             steps = list(tree.ancestors(word))
@@ -78,9 +88,16 @@ def test_subtrees_and_passives():
     assert list(tree.ancestors(3)) == [0, 1]
 
 
-def test_quotations():
-    assert quotations("no quotes") == []
-    assert quotations("“Go.” he said, “now") == [(1, 4), (16, 19)]
+def test_sentences_are_those_of_scores(parser):
+    text = 'Go, Mr. Hill. You fool!! "Stop!" he said.\nno stop here\n\n'
+    trees = parse(parser, text)
+    assert [text[tree.spans[0][0] : tree.spans[-1][1]] for tree in trees] == [
+        "Go, Mr. Hill.", "You fool!!", '"Stop!" he said.', "no stop here",
+    ]  # fmt: skip
+    for text in ("Run. Hide! why", "a...b c. D", "One line\nand another"):
+        found = [(tree.spans[0][0], tree.spans[-1][1]) for tree in parse(parser, text)]
+        assert found == sentence_bounds(text) == sentence_spans(text)
+    assert parse(parser, " \n ") == []
 
 
 def test_what_is_not_installed_says_what_to_install(monkeypatch):

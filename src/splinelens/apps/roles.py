@@ -1,27 +1,27 @@
 """Who threatens or insults whom: the agent, the target and what is said of each sentence, as spans.
 
-A parser gives the tree of a sentence, a linear head on margins and the tree the roles of each verb's
-arguments (Palmer, Gildea and Kingsbury, 2005), and rules the agent and the target. The head reads each
-sentence a second time after itself, since a causal model sees only the words before.
+A parser gives the tree of a sentence, and rules its agent and target. A linear head on margins and the tree
+gives the roles of the arguments of its verbs (Palmer, Gildea and Kingsbury, 2005); it reads each sentence a
+second time after itself, since a causal model sees only the words before. Predicates that are nouns, such as
+``her decision``, get no roles.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from splinelens.apps.detector import Detector
+from splinelens.detect import UNDETERMINED
 from splinelens.detect.role_head import Pairs, RoleHead
-from splinelens.errors import BadDetector, BadFeatures, BadTexts, WrongModel
+from splinelens.errors import BadDetector
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.role_clues import candidates, hashed, tree_clues
 from splinelens.features.spec import FeatureSpec
-from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.report.roles import (
     Argument,
@@ -31,39 +31,26 @@ from splinelens.report.roles import (
     TargetReport,
     count_targets,
 )
+from splinelens.report.scores import TextScore
 from splinelens.texts import Texts
-from splinelens.texts.agents import Actors, actors, predicates
-from splinelens.texts.parse import MOST_CHARACTERS, Tree, load_parser, parse, quotations
-from splinelens.texts.stop_words import stop_words
+from splinelens.texts.groups import read_terms
+from splinelens.texts.parse import MOST_CHARACTERS, Tree, load_parser, parse
+from splinelens.texts.quotations import with_speakers
+from splinelens.texts.sentences import sentence_bounds
+from splinelens.texts.stop_words import looks_english
+from splinelens.texts.targets import AgentAndTarget, agent_and_target, predicates
 
 if TYPE_CHECKING:
     from spacy.language import Language
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "women": ("woman", "women", "girl", "girls", "lady", "ladies"),
-    "men": ("man", "men", "boy", "boys", "guys"),
-    "immigrants": ("immigrant", "immigrants", "migrant", "migrants", "refugee", "refugees", "foreigners"),
-    "muslims": ("muslim", "muslims", "islamic"),
-    "jews": ("jew", "jews", "jewish"),
-    "christians": ("christian", "christians", "catholic", "catholics"),
-    "black people": ("black people", "black man", "black woman", "black men", "black women", "africans"),
-    "white people": ("white people", "white man", "white woman", "white men", "white women"),
-    "asian people": ("asian", "asians", "chinese", "indians"),
-    "latino people": ("latino", "latinos", "latina", "hispanics", "mexicans"),
-    "gay and lesbian people": ("gay", "gays", "lesbian", "lesbians", "gay people", "bisexual"),
-    "trans people": ("trans", "transgender", "trans people", "trans women", "trans men"),
-    "disabled people": ("disabled", "disabled people", "the blind", "the deaf", "autistic"),
-    "old people": ("elderly", "old people", "pensioners", "boomers"),
-    "young people": ("children", "kids", "teenagers", "students"),
-}
-"""Neutral words of some groups; a file of your own replaces them."""
 
 MOST_WORDS = 600
 """A longer sentence gets no roles: both readings of it would not fit into one window."""
 
 _WINDOW = 2048
-_LEAST_WORDS, _LEAST_FUNCTION_WORDS = 6, 0.08  # below, a sentence is perhaps not English
 _BATCH = 64
+
+_Arguments = list[tuple[int, str, float]]
+"""Word, role and probability of the arguments of a verb."""
 
 
 class RoleFinder:
@@ -71,9 +58,9 @@ class RoleFinder:
 
     Example:
         >>> finder = RoleFinder.load()  # doctest: +SKIP
-        >>> [found] = finder.find(["The coach told the referee that he would regret it."])  # doctest: +SKIP
+        >>> [found] = finder.find(["The butcher told the baker that he would pay."])  # doctest: +SKIP
         >>> found[0].agent.text, found[0].target.text, found[0].said.text  # doctest: +SKIP
-        ('The coach', 'the referee', 'that he would regret it')
+        ('The butcher', 'the baker', 'that he would pay')
     """
 
     def __init__(self, parser: "Language", head: RoleHead, reader: TextReader):
@@ -83,38 +70,24 @@ class RoleFinder:
         self.reader = reader
 
     @classmethod
-    def load(
-        cls,
-        parser: str | None = None,
-        *,
-        model: LoadedModel | str | PathLike[str] | None = None,
-        device: str | None = None,
-    ) -> "RoleFinder":
+    def load(cls, parser: str | None = None, *, device: str | None = None) -> "RoleFinder":
         """The shipped head, its model and a parser.
 
         Args:
             parser: An English pipeline of spaCy; None takes one that is installed.
-            model: The head's model, if it lies elsewhere.
             device: Such as ``cpu``.
 
         Raises:
             MissingPackage: spaCy or a pipeline is not installed.
             BadModel: The parser or the model cannot be used.
-            WrongModel: The model is not the one that the head was fitted with.
         """
         pipeline = load_parser(parser)
         head = RoleHead.load(Path(str(files("splinelens"))) / "detectors" / "roles")
         spec = FeatureSpec(
             features=("margins",), pooling=("last",), layers=tuple(head.record["layers"]), max_tokens=_WINDOW
         )
-        loaded = load_up_to(head.record["model"] if model is None else model, spec.layers, device=device)
-        try:
-            reader = TextReader(loaded, spec)
-        except BadFeatures as error:
-            raise WrongModel(f"{_needs(head)}: {error}; leave the model out") from error
-        if reader.layout.width != len(head.mean):
-            raise WrongModel(f"{_needs(head)}, and this model has {reader.layout.width}; leave the model out")
-        return cls(pipeline, head, reader)
+        loaded = load_up_to(head.record["model"], spec.layers, device=device)
+        return cls(pipeline, head, TextReader(loaded, spec))
 
     def find(
         self,
@@ -122,16 +95,15 @@ class RoleFinder:
         *,
         detector: Detector | None = None,
         fpr: float = 0.05,
-        only_flagged: bool = True,
         progress: Progress | None = None,
     ) -> Iterator[tuple[SentenceRoles, ...]]:
         """The sentences of each text, in order.
 
         Args:
             texts: The texts; an empty or missing one has no sentences.
-            detector: Scores each sentence by itself; None takes all sentences.
-            fpr: Whose stored threshold flags a sentence.
-            only_flagged: Whether roles are found only for flagged sentences; the others have none then.
+            detector: Scores each sentence by itself; only those that it flags get roles. None takes all.
+            fpr: Share of negative texts of which any sentence may be flagged, as by
+                ``Artifact.sentence_limits``.
             progress: Called with the texts and the characters read since the last call.
 
         Raises:
@@ -144,7 +116,7 @@ class RoleFinder:
         source = Texts.of(texts)
         for start in range(0, len(source), _BATCH):
             chunk = list(source.texts[start : start + _BATCH])
-            yield from self._found(chunk, start, detector, fpr, only_flagged)
+            yield from self._found(chunk, start, detector, fpr)
             if progress is not None:
                 progress(len(chunk), sum(len(text or "") for text in chunk))
 
@@ -153,7 +125,7 @@ class RoleFinder:
         texts: Texts | Iterable[str | None],
         detector: Detector,
         *,
-        groups: Mapping[str, Sequence[str]] | None = None,
+        terms: Mapping[str, Sequence[str]] | None = None,
         fpr: float = 0.05,
         progress: Progress | None = None,
     ) -> TargetReport:
@@ -162,8 +134,8 @@ class RoleFinder:
         Args:
             texts: The texts.
             detector: Flags sentences.
-            groups: The words of each group; None takes ``GROUPS``.
-            fpr: Whose threshold flags.
+            terms: The terms of each group, as ``read_terms`` gives them; None takes those of splinelens.
+            fpr: As in ``find``.
             progress: As in ``find``.
         """
         source = Texts.of(texts)
@@ -174,128 +146,110 @@ class RoleFinder:
             records += sentences
             if not sentences:
                 unread[_why_unread(text)] += 1
-        settings = {"detector": detector.artifact.name, "fpr": fpr, "parser": self.parser_name}
-        return count_targets(records, source.texts, GROUPS if groups is None else groups, unread, settings)
+        settings = {"detector": detector.artifact.name, "fpr": fpr, **self.provenance}
+        return count_targets(
+            records, source.texts, read_terms() if terms is None else terms, unread, settings
+        )
 
     @property
-    def parser_name(self) -> str:
-        """Name and version of the pipeline."""
+    def provenance(self) -> dict[str, Any]:  # Any: JSON values
+        """Name and version of the parser, and what the head reads."""
         meta = self.parser.meta
-        return f"{meta['lang']}_{meta['name']} {meta['version']}"
+        layers = " and ".join(map(str, self.head.record["layers"]))
+        return {
+            "parser": f"{meta['lang']}_{meta['name']} {meta['version']}",
+            "head": f"roles, layers {layers} of {self.head.record['model']}",
+        }
 
     def _found(
-        self,
-        texts: Sequence[str | None],
-        start: int,
-        detector: Detector | None,
-        fpr: float,
-        only_flagged: bool,
+        self, texts: Sequence[str | None], start: int, detector: Detector | None, fpr: float
     ) -> list[tuple[SentenceRoles, ...]]:
         """The records of a chunk."""
         trees = [_trees(self.parser, text) for text in texts]
         flat = [(row, tree) for row, of_text in enumerate(trees) for tree in of_text]
-        scores = self._scores([_sentence(tree) for _, tree in flat], detector, fpr)
-        wanted = [not only_flagged or flagged is not False for _, flagged in scores]
-        roles = iter(self._roles([tree for (_, tree), read in zip(flat, wanted, strict=True) if read]))
-        records: list[list[SentenceRoles]] = [[] for _ in texts]
-        kept: list[list[tuple[Tree, Actors | None]]] = [[] for _ in texts]
-        for (row, tree), (score, flagged), read in zip(flat, scores, wanted, strict=True):
-            begin, end = tree.spans[0][0], tree.spans[-1][1]
-            if not read:
-                record = SentenceRoles(start + row, begin, end, None, None, None, None)
-                kept[row].append((tree, None))
-            else:
-                found = next(roles)
-                who = actors(tree, {verb: dict(_labels(each)) for verb, each in found.items()})
-                record = _record(start + row, tree, who, found)
-                kept[row].append((tree, who))
-            records[row].append(replace(record, score=score, flagged=flagged))
-        return [
-            _with_speakers(of_text, text or "", pairs)
-            for of_text, text, pairs in zip(records, texts, kept, strict=True)
+        records = [
+            SentenceRoles(start + row, *_bounds(tree), parser=self.provenance["parser"]) for row, tree in flat
         ]
+        if detector is not None:
+            judged = _judged(detector, texts, flat, fpr)
+            records = [
+                replace(record, judged=True, score=score, flagged=flagged)
+                for record, (score, flagged) in zip(records, judged, strict=True)
+            ]
+        wanted = [place for place, record in enumerate(records) if record.is_wanted]
+        read = self._roles([flat[place][1] for place in wanted])
+        for place, (roles, reason) in zip(wanted, read, strict=True):
+            records[place] = _filled(records[place], flat[place][1], roles, reason)
+        found: list[list[SentenceRoles]] = [[] for _ in texts]
+        for (row, _), record in zip(flat, records, strict=True):
+            found[row].append(record)
+        return [_spoken(text or "", of_text) for text, of_text in zip(texts, found, strict=True)]
 
-    def _scores(
-        self, sentences: list[str], detector: Detector | None, fpr: float
-    ) -> list[tuple[float | None, bool | None]]:
-        if detector is None or not sentences:
-            return [(None, None)] * len(sentences)
-        negative = detector.artifact.negative
-        found = detector.score(sentences, fpr=fpr)
-        return [
-            (each.score, None if each.score is None else each.verdict not in (negative, "undetermined"))
-            for each in found
-        ]
-
-    def _roles(self, trees: list[Tree]) -> list[dict[int, list[tuple[int, str, float]]]]:
-        """Of each tree the arguments of each verb: word, role and chance."""
-        texts, at = [], []
+    def _roles(self, trees: list[Tree]) -> list[tuple[dict[int, _Arguments], str | None]]:
+        """Of each tree the arguments of each verb, and why there are none."""
+        texts, spans = [], []
         for tree in trees:
             if len(tree) > MOST_WORDS:
                 continue
-            sentence, begin = _sentence(tree), tree.spans[0][0]
+            begin, end = _bounds(tree)
+            sentence = tree.text[begin:end]
             skip = len(sentence) + 1 - begin
             texts.append(f"{sentence}\n{sentence}")
-            at.append([(first + skip, last + skip) for first, last in tree.spans])
-        rows = iter(self.reader.read_at(texts, at))
+            spans.append([(first + skip, last + skip) for first, last in tree.spans])
+        rows = iter(self.reader.read_at(texts, spans))
         return [
-            self._roles_of(tree, [next(rows) for _ in tree.spans] if len(tree) <= MOST_WORDS else [])
+            (self._arguments(tree, []), f"more than {MOST_WORDS} words: the roles of verbs were not read")
+            if len(tree) > MOST_WORDS
+            else self._roles_of(tree, [next(rows) for _ in tree.spans])
             for tree in trees
         ]
 
     def _roles_of(
         self, tree: Tree, features: Sequence[TextFeatures]
-    ) -> dict[int, list[tuple[int, str, float]]]:
+    ) -> tuple[dict[int, _Arguments], str | None]:
+        reason = next((each.reason for each in features if each.reason), None)
+        if reason is not None:
+            return self._arguments(tree, []), f"the roles of verbs could not be read: {reason}"
+        return self._arguments(tree, features), None
+
+    def _arguments(self, tree: Tree, features: Sequence[TextFeatures]) -> dict[int, _Arguments]:
         verbs = predicates(tree)
-        found: dict[int, list[tuple[int, str, float]]] = {verb: [] for verb in verbs}
+        found: dict[int, _Arguments] = {verb: [] for verb in verbs}
         pairs = [(verb, word) for verb in verbs for word in candidates(tree, verb)]
-        if not pairs or not features or any(each.reason for each in features):
+        if not pairs or not features:
             return found
         margins = np.stack([each.values for each in features])
         buckets = len(self.head.hashed)
         clues = np.array([hashed(tree_clues(tree, verb, word), buckets) for verb, word in pairs])
         numbers = np.array(pairs)
-        chance, role = self.head.scores(margins, Pairs(numbers[:, 0], numbers[:, 1], clues))
+        is_argument, role = self.head.probabilities(margins, Pairs(numbers[:, 0], numbers[:, 1], clues))
         names = np.array(self.head.labels, dtype=object)[role.argmax(axis=1)]
-        for (verb, word), name, probability in zip(pairs, names, chance, strict=True):
+        for (verb, word), name, probability in zip(pairs, names, is_argument, strict=True):
             if probability >= self.head.record["threshold"]:
                 found[verb].append((word, str(name), float(probability)))
         return found
 
 
-def read_groups(path: Path) -> dict[str, tuple[str, ...]]:
-    """Groups of a file: one a line, ``name: word, word, two words``; a line without a colon is its own word.
-
-    Raises:
-        BadTexts: The file cannot be read or is empty, or a line names no word or a group twice.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTexts(
-            f"groups {path} cannot be read: {error}; give lines such as 'women: woman, women'"
-        ) from error
-    groups: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        name, colon, rest = (part.strip() for part in line.partition(":"))
-        terms = tuple(
-            " ".join(term.lower().split()) for term in (rest if colon else name).split(",") if term.strip()
-        )
-        if not name or not terms or name in groups:
-            raise BadTexts(
-                f"line {number} of {path} names {'a group twice' if name in groups else 'no word'}; "
-                "write lines such as 'women: woman, women'"
-            )
-        groups[name] = terms
-    if not groups:
-        raise BadTexts(f"{path} has no groups; write lines such as 'women: woman, women'")
-    return groups
+def _judged(
+    detector: Detector, texts: Sequence[str | None], flat: list[tuple[int, Tree]], fpr: float
+) -> list[tuple[float | None, bool | None]]:
+    """Score of each sentence, and whether it is flagged; None where that is undetermined."""
+    sentences = [tree.text[slice(*_bounds(tree))] for _, tree in flat]
+    if not sentences:
+        return []
+    count = [len(sentence_bounds(text or "")) for text in texts]
+    found = detector.score(sentences, fpr=fpr)
+    limits = [detector.artifact.sentence_limits(max(1, count[row]), fpr)[1] for row, _ in flat]
+    return [(each.score, _is_flagged(each, limit)) for each, limit in zip(found, limits, strict=True)]
 
 
-def _needs(head: RoleHead) -> str:
-    return f"the role head reads {len(head.mean)} margins of {head.record['model']}"
+def _is_flagged(score: TextScore, limits: tuple[float, ...]) -> bool | None:
+    if score.score is None:
+        return None
+    scores = [score.score] if score.scores is None else list(score.scores.values())
+    if any(each >= limit for each, limit in zip(scores, limits, strict=True)):
+        return True
+    return None if score.verdict == UNDETERMINED else False
 
 
 def _why_unread(text: str | None) -> str:
@@ -308,85 +262,62 @@ def _trees(parser: "Language", text: str | None) -> list[Tree]:
     return [] if text is None or not text.strip() or len(text) > MOST_CHARACTERS else parse(parser, text)
 
 
-def _sentence(tree: Tree) -> str:
-    return tree.text[tree.spans[0][0] : tree.spans[-1][1]]
+def _bounds(tree: Tree) -> tuple[int, int]:
+    return tree.spans[0][0], tree.spans[-1][1]
 
 
-def _labels(found: list[tuple[int, str, float]]) -> Iterator[tuple[int, str]]:
-    return ((word, role) for word, role, _ in found)
+def _part(text: str, bounds: tuple[int, int] | None) -> Part | None:
+    return None if bounds is None else Part(*bounds, text[slice(*bounds)])
 
 
-def _part(tree: Tree, bounds: tuple[int, int] | None) -> Part | None:
-    return None if bounds is None else Part(*bounds, tree.text[slice(*bounds)])
-
-
-def _record(
-    row: int, tree: Tree, who: Actors, found: dict[int, list[tuple[int, str, float]]]
+def _filled(
+    record: SentenceRoles, tree: Tree, roles: dict[int, _Arguments], reason: str | None
 ) -> SentenceRoles:
-    notes = []
-    if who.said is None:
-        notes.append("no verb")
-    if len(tree) > MOST_WORDS:
-        notes.append(f"more than {MOST_WORDS} words: roles by the tree only")
-    if not _is_english(tree):
-        notes.append("perhaps not English: the parser and the roles know only English")
-    kind = None
-    if who.target is None:
-        kind = "reader" if who.is_order else None
-    elif who.target_head is not None:
-        kind = "pronoun" if tree.tags[who.target_head] == "PRON" else "noun"
-    listed = tuple(
+    """A record with its parts, predicates and notes."""
+    who = agent_and_target(
+        tree, {verb: {word: role for word, role, _ in found} for verb, found in roles.items()}
+    )
+    notes = ["no verb"] if who.said is None else []
+    if reason is not None:
+        notes.append(reason)
+    if not looks_english(tree.words):
+        notes.append("perhaps not English: parser and rules know only English")
+    listed = [
         PredicateRoles(
             *tree.spans[verb],
             tree.words[verb],
             tuple(
-                Argument(role, *tree.spans[word], tree.words[word], round(chance, 3))
-                for word, role, chance in arguments
+                Argument(*tree.spans[word], tree.words[word], role, round(probability, 3))
+                for word, role, probability in found
             ),
         )
-        for verb, arguments in found.items()
-    )
-    return SentenceRoles(
-        row,
-        tree.spans[0][0],
-        tree.spans[-1][1],
-        agent=_part(tree, who.agent),
-        target=_part(tree, who.target),
-        said=_part(tree, who.said),
-        target_kind=kind,
-        predicates=listed,
+        for verb, found in roles.items()
+    ]
+    return replace(
+        record,
+        agent=_part(tree.text, who.agent),
+        target=_part(tree.text, who.target),
+        said=_part(tree.text, who.said),
+        agent_head=None if who.agent_head is None else tree.words[who.agent_head],
+        target_head=None if who.target_head is None else tree.words[who.target_head],
+        target_kind=_kind(tree, who),
+        predicates=tuple(listed),
         notes=tuple(notes),
     )
 
 
-def _is_english(tree: Tree) -> bool:
-    words = [word.lower() for word in tree.words if any(character.isalpha() for character in word)]
-    if any(ord(character) > 0x24F and character.isalpha() for word in words for character in word):
-        return False
-    known = sum(word in stop_words() for word in words)
-    return len(words) < _LEAST_WORDS or known / len(words) >= _LEAST_FUNCTION_WORDS
+def _kind(tree: Tree, who: AgentAndTarget) -> str | None:
+    if who.target_head is None:
+        return "reader" if who.is_order else None
+    return "pronoun" if tree.tags[who.target_head] == "PRON" else "noun"
 
 
-def _with_speakers(
-    records: list[SentenceRoles], text: str, pairs: list[tuple[Tree, Actors | None]]
-) -> tuple[SentenceRoles, ...]:
-    """A sentence within a quotation of several has the agent of the sentence that names the speaker."""
-    result = list(records)
-    for begin, end in quotations(text):
-        inside = [at for at, one in enumerate(records) if begin <= one.begin + 1 and one.end <= end + 1]
-        naming = [
-            at
-            for at, one in enumerate(records)
-            if at not in inside and ((one.begin < end and begin < one.end) or _introduces(text, one, begin))
-        ]
-        speakers = [part for at in naming if (part := result[at].agent) and not begin <= part.begin < end]
-        if speakers:
-            for at in inside:
-                result[at] = replace(result[at], agent=speakers[0])
-    return tuple(result)
-
-
-def _introduces(text: str, sentence: SentenceRoles, begin: int) -> bool:
-    """Whether a sentence ends in a colon or comma before a quotation."""
-    between = text[sentence.end - 1 : begin]
-    return sentence.end <= begin and between.strip(' "\u201c\u201e\n') in (":", ",")
+def _spoken(text: str, records: list[SentenceRoles]) -> tuple[SentenceRoles, ...]:
+    """The records of a text; within a quotation the agent is who speaks."""
+    agents = [(one.agent.begin, one.agent.end) if one.agent else None for one in records]
+    found = with_speakers(text, [(record.begin, record.end) for record in records], agents)
+    heads = dict(zip(agents, [one.agent_head for one in records], strict=True))
+    return tuple(
+        replace(record, agent=_part(text, agent), agent_head=heads[agent]) if record.is_wanted else record
+        for record, agent in zip(records, found, strict=True)
+    )

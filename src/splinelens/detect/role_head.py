@@ -119,7 +119,7 @@ class RoleHead:
         whole = {name: getattr(self, name).astype(np.float32) for name in ("mean", "scale", "bias")}
         FILES.write(folder, {"labels": list(self.labels), **self.record}, half | whole)
 
-    def scores(
+    def probabilities(
         self, margins: Float[np.ndarray, "word column"], pairs: Pairs
     ) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, "pair role"]]:
         """Of each pair the probability that the word heads an argument, and of each role if it does.
@@ -133,6 +133,8 @@ class RoleHead:
         """
         if margins.shape[1] != len(self.mean):
             raise BadFeatures(f"the role head has {len(self.mean)} columns, not {margins.shape[1]}")
+        from scipy.special import softmax
+
         values = standardized(margins, self.mean, self.scale)
         parts = [values @ weight for weight in self.dense]
         side = np.sign(pairs.word - pairs.predicate)[:, None]
@@ -140,7 +142,7 @@ class RoleHead:
         logit = logit + side * (parts[2][pairs.word] + parts[3][pairs.predicate])
         for clue in pairs.clue.T:
             logit = logit + self.hashed[clue]
-        return _softmax(logit[:, :2])[:, 1], _softmax(logit[:, 2:])
+        return softmax(logit[:, :2], axis=1)[:, 1], softmax(logit[:, 2:], axis=1)
 
 
 def fit_roles(
@@ -250,8 +252,3 @@ def _axes(
         variance, axis = eigh((values.T @ values) / len(values), subset_by_index=[first, width - 1])
         axes.append((axis / np.sqrt(variance[-1])).astype(np.float32))
     return axes
-
-
-def _softmax(logit: np.ndarray) -> np.ndarray:
-    exponential = np.exp(logit - logit.max(axis=1, keepdims=True))
-    return exponential / exponential.sum(axis=1, keepdims=True)

@@ -54,7 +54,8 @@ def tree_clues(tree: Tree, predicate: int, word: int) -> list[str]:
     tag, verb_tag = tree.fine_tags[word], tree.fine_tags[predicate]
     case = " ".join(tree.lemmas[child] for child in tree.dependents(word, "case", "mark")) or "-"
     others = " ".join(sorted(tree.relations[child] for child in tree.dependents(predicate, *_CORE)))
-    has = f"{'s' if tree.dependents(predicate, 'nsubj', 'csubj') else ''}{'o' if tree.dependents(predicate, 'obj') else ''}"
+    has = "s" if tree.dependents(predicate, "nsubj", "csubj") else ""
+    has += "o" if tree.dependents(predicate, "obj") else ""
     return [
         f"path {path}",
         f"path {path} {voice}",

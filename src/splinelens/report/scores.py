@@ -90,6 +90,8 @@ class TextScore:
         sentences: The spans merged to sentences; they have the same sum.
         top_words: The words that raise the logit most, then those that lower it most, with what they add,
             such as ``"idiot +3.8; you +1.5"``.
+        roles: Of a flagged text, who threatens or insults whom in the sentences that raise its score: records
+            of ``SentenceRoles`` as JSON values.
     """
 
     row: int
@@ -107,6 +109,7 @@ class TextScore:
     words: tuple[Span, ...] | None = None
     sentences: tuple[Span, ...] | None = None
     top_words: str | None = None
+    roles: tuple[dict[str, Any], ...] | None = None  # Any: JSON values
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """As JSON values; what does not exist is left out, except ``score``.

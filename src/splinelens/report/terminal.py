@@ -11,6 +11,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from splinelens.detect import UNDETERMINED
+from splinelens.report.roles import part_lines
 from splinelens.report.scores import Span, TextScore
 from splinelens.report.spans import FEW, LEAST, core, sentences, strongest_words, words
 from splinelens.report.tables import (
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 STYLES = ((1.0, "bold white on red"), (0.5, "bold red"), (LEAST, "red"))
 """Styles of words by their contribution to the logit, strongest first; 1.0 multiplies the odds by 2.7."""
 
-_LINE_CHARACTERS = 80
+LINE_CHARACTERS = 80
+"""Of a text in a plain line."""
+
 _PIPED_WIDTH, _WIDE = 120, 10_000
 _SENTENCES = 5
 _PIECE = re.compile(r"\w{1,24}|[^\w\s]{1,24}")  # short, so that scripts without spaces come in pieces too
@@ -51,10 +54,10 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
         >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
         '0.03  clean         Have a nice day'
     """
-    shown = shorten(" ".join(harmless(text or "").split()), _LINE_CHARACTERS)
+    shown = shorten(" ".join(harmless(text or "").split()), LINE_CHARACTERS)
     if score.reason:
         shown += f"  [text {score.reason}]" if shown else f"[text {score.reason}]"
-    if sentence := _highest_sentence(score, text or "", _LINE_CHARACTERS):
+    if sentence := _highest_sentence(score, text or "", LINE_CHARACTERS):
         shown += f"  [{sentence}]"
     if score.spans:
         shown += "".join(
@@ -104,8 +107,18 @@ def score_table(
         if sentence := _highest_sentence(score, text or "", room):
             shown.append(f"\n{sentence}", style="yellow")
         shown.append_text(explanation(text or "", score, room))
+        shown.append("".join(f"\n{line}" for line in role_lines(score, text or "", room)))
         table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=color), shown)
     return table
+
+
+def role_lines(score: TextScore, text: str, width: int) -> list[str]:
+    """Each sentence that raises the score of a flagged text, and below it agent, target and what is said."""
+    lines = []
+    for one in score.roles or ():
+        sentence = " ".join(harmless(text[one["begin"] : one["end"]]).split())
+        lines += [shorten(sentence, width), *part_lines(one)]
+    return lines
 
 
 def colored(text: str, score: TextScore, characters: int) -> "Text":

