@@ -1,11 +1,13 @@
-"""Features of every word of Universal Propositions, read once and kept in a folder."""
+"""What heads of roles read in the study: features of every word, read once and kept in a folder, and words."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from up_ewt import Sentence
 
 import splinelens
+from splinelens.texts.parse import Tree
 
 LAYERS = (2, 7, 12, 17, 22, 27)
 KINDS = ("margin", "hidden")
@@ -50,3 +52,36 @@ def read_words(sentences: list[Sentence], cache: Path, *, twice: bool) -> dict[s
         name: np.concatenate([np.load(part / f"{name}.npy") for part in sorted(folder.iterdir())])
         for name in names
     }
+
+
+def word_clues(tree: Tree, predicate: int, word: int) -> list[str]:
+    """Clues that need no tree: both words, their neighbors, order and distance."""
+    words = [each.lower() for each in tree.words]
+    side = "before" if word < predicate else "after"
+    steps = min(abs(word - predicate), 10)
+    verb, noun = words[predicate], words[word]
+    before, after = _at(words, word - 1), _at(words, word + 1)
+    return [
+        side,
+        f"{side} {steps}",
+        f"word {noun}",
+        f"predicate {verb}",
+        f"word {noun} {side}",
+        f"predicate {verb} {side}",
+        f"both {noun} {verb} {side}",
+        f"left {before}",
+        f"right {after}",
+        f"left2 {_at(words, word - 2)} {before}",
+        f"predicate left {_at(words, predicate - 1)}",
+        f"predicate right {_at(words, predicate + 1)}",
+        f"predicate left {_at(words, predicate - 1)} {side}",
+        f"predicate left2 {_at(words, predicate - 2)}",
+        f"predicate right {_at(words, predicate + 1)} {side}",
+        f"end {noun[-3:]} {side}",
+        f"predicate end {verb[-3:]} {side}",
+        f"left {before} {verb}",
+    ]
+
+
+def _at(words: Sequence[str], place: int) -> str:
+    return words[place] if 0 <= place < len(words) else "-"

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import roles
+from role_features import word_clues
 from up_ewt import Predicate, read_frames, read_sentences
+
+from splinelens.texts.parse import Tree
 
 CONLLU = """\
 # sent_id = one
@@ -81,6 +84,21 @@ def test_phrases_agree_but_for_articles_and_punctuation():
     assert roles._bare("The coach,") == roles._bare("coach")
     assert roles._bare(None) is roles._bare("") is None
     assert roles._bare("the new coach") != roles._bare("coach")
+
+
+def test_clues_of_words_need_no_tree():
+    tree = Tree("He saw Ann", ((0, 2), (3, 6), (7, 10)), *[("a",) * 3] * 3, (1, -1, 1), ("x",) * 3)
+    found = word_clues(tree, 1, 2)
+    assert {
+        "after",
+        "after 1",
+        "word ann",
+        "predicate saw",
+        "left saw",
+        "right -",
+        "both ann saw after",
+    } <= set(found)
+    assert len(found) == len(word_clues(tree, 1, 0))
 
 
 def test_a_head_word_needs_no_convention_of_spans():

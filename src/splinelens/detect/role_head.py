@@ -31,7 +31,7 @@ FILES = ArtifactFiles(
 FAR = 6.0
 """Standard deviations at which margins are cut."""
 
-DENSE_PENALTY, HASHED_PENALTY = 1e-3, 1e-5
+_DENSE_PENALTY = 1e-3
 _AXES_WORDS = 8000  # words that principal axes are of, at most
 _ARRAYS = ("mean", "scale", "dense", "hashed", "bias")
 
@@ -154,10 +154,8 @@ def fit_roles(
     components: int = 200,
     layers: int = 1,
     fit_words: np.ndarray | None = None,
-    labels: Sequence[str] | None = None,
     record: dict[str, Any] | None = None,  # Any: plain JSON values
-    dense_penalty: float = DENSE_PENALTY,
-    hashed_penalty: float = HASHED_PENALTY,
+    hashed_penalty: float = 3e-5,
 ) -> RoleHead:
     """Fit both regressions, on the principal components of the margins; the weights are those of the margins.
 
@@ -169,13 +167,11 @@ def fit_roles(
         components: Principal components of each layer.
         layers: How many layers the columns of the margins are of.
         fit_words: Which words the components are those of; None takes all.
-        labels: The roles in order; None takes those that are there.
         record: What is known of the head.
-        dense_penalty: Of ``fit_softmax``.
-        hashed_penalty: Likewise.
+        hashed_penalty: Of the clues, as in ``fit_softmax``.
     """
     given = np.array(roles, dtype=object)
-    labels = tuple(sorted({role for role in roles if role}) if labels is None else labels)
+    labels = tuple(sorted({role for role in roles if role}))
     table = (
         np.zeros((int(max(pairs.word.max(), pairs.predicate.max())) + 1, 0)) if margins is None else margins
     )
@@ -195,7 +191,7 @@ def fit_roles(
     word, predicate = values[pairs.word], values[pairs.predicate]
     dense = np.concatenate([word, predicate, side * word, side * predicate], axis=1)
     is_argument = np.array([bool(role) for role in roles])
-    fit = partial(fit_softmax, buckets=buckets, dense_penalty=dense_penalty, hashed_penalty=hashed_penalty)
+    fit = partial(fit_softmax, buckets=buckets, dense_penalty=_DENSE_PENALTY, hashed_penalty=hashed_penalty)
     place = {label: index for index, label in enumerate(labels)}
     heads: list[Softmax] = []
     if is_argument.all():  # only the role is asked for

@@ -1,4 +1,4 @@
-"""What a head of roles reads of a word and a predicate: clues of the text, and of the tree, as strings.
+"""What a head of roles reads of a word and a predicate beside margins: clues of the tree, as strings.
 
 Strings become columns by hashing, so that no list of words is stored.
 """
@@ -14,35 +14,6 @@ from splinelens.texts.parse import Tree
 
 MOST_STEPS = 6
 """Longer paths between a word and a predicate are cut."""
-
-
-def word_clues(tree: Tree, predicate: int, word: int) -> list[str]:
-    """Clues that need no tree: both words, their neighbors, order and distance."""
-    words = [each.lower() for each in tree.words]
-    side = "before" if word < predicate else "after"
-    steps = min(abs(word - predicate), 10)
-    verb, noun = words[predicate], words[word]
-    before, after = _at(words, word - 1), _at(words, word + 1)
-    return [
-        side,
-        f"{side} {steps}",
-        f"word {noun}",
-        f"predicate {verb}",
-        f"word {noun} {side}",
-        f"predicate {verb} {side}",
-        f"both {noun} {verb} {side}",
-        f"left {before}",
-        f"right {after}",
-        f"left2 {_at(words, word - 2)} {before}",
-        f"predicate left {_at(words, predicate - 1)}",
-        f"predicate right {_at(words, predicate + 1)}",
-        f"predicate left {_at(words, predicate - 1)} {side}",
-        f"predicate left2 {_at(words, predicate - 2)}",
-        f"predicate right {_at(words, predicate + 1)} {side}",
-        f"end {noun[-3:]} {side}",
-        f"predicate end {verb[-3:]} {side}",
-        f"left {before} {verb}",
-    ]
 
 
 def tree_clues(tree: Tree, predicate: int, word: int) -> list[str]:
@@ -130,7 +101,3 @@ def _hash(clue: str) -> int:
 
 
 _CORE = ("nsubj", "csubj", "obj", "iobj", "ccomp", "xcomp")
-
-
-def _at(words: Sequence[str], place: int) -> str:
-    return words[place] if 0 <= place < len(words) else "-"

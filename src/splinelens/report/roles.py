@@ -307,7 +307,7 @@ def report_lines(report: TargetReport) -> list[str]:
         f"{report.flagged:,} of them flagged, in {count_of(report.flagged_texts, 'text')}"
     ]
     if report.copies:
-        lines.append(f"{report.copies:,} of the flagged texts are exact copies of earlier ones")
+        lines.append(f"exact copies of earlier ones: {report.copies:,} of the flagged texts")
     if report.undetermined:
         lines.append(
             f"could not be judged: {count_of(report.undetermined, 'sentence')}, not counted as flagged"
