@@ -56,20 +56,34 @@ def test_arguments_end_to_end_are_quoted(page, record):
     gain = record["end-to-end"]["predicted tree"]["head: clues and margins"]["gain over clues"]
     low, high = gain["interval"]
     assert f"({gain['f1']:+.3f}, {low:+.3f} to {high:+.3f})" in page
-    predicates = record["end-to-end"]["predicates found"]
-    assert f"recall {predicates['recall']:.2f}, precision {predicates['precision']:.2f}" in page
+    clues = record["end-to-end"]["predicted tree"]["head: clues of the tree"]["f1"]
+    assert f"the clues of the tree alone have {clues:.3f}" in page
+    found, predicates = (record["found predicates"][name] for name in ("arguments", "predicates"))
+    low, high = found["interval"]
+    assert f"F1 is {found['f1']:.3f} ({low:.3f} to {high:.3f})" in page
+    assert f"recall {predicates['recall']:.2f} and precision {predicates['precision']:.2f}" in page
 
 
 def test_threats_are_quoted(page, record):
-    for name, sentences in (("threats", 50), ("threats-dev", 60)):
+    for name, sentences in (("threats", 50), ("threats-dev", 60), ("threats-dev-2", 272)):
         found = record["threats"][name]
         assert found["sentences"] == sentences
         for kind in ("roles", "tree only"):
             cells = []
             for side in ("agent", "target"):
-                low, high = found[kind][side]["interval"]
-                cells.append(f"{found[kind][side]['agreement']:.2f} ({low:.2f} to {high:.2f})")
+                span = found[kind][side]["span"]
+                low, high = span["interval"]
+                cells.append(f"{span['agreement']:.2f} ({low:.2f} to {high:.2f})")
+                cells.append(f"{found[kind][side]['head word']['agreement']:.2f}")
             assert f"| {kind} | {' | '.join(cells)} | {found[kind]['both']:.2f} |" in page
+
+
+def test_the_caveats_of_the_report_are_on_the_page(page):
+    from splinelens.report.roles import CAVEATS
+
+    plain = page.lower().replace('"', "").replace(".", "")
+    for caveat in CAVEATS:
+        assert caveat.split(":")[0].split(",")[0] in plain
 
 
 def test_the_card_quotes_what_was_measured(record):
@@ -81,5 +95,7 @@ def test_the_card_quotes_what_was_measured(record):
     measured = record["end-to-end"]["predicted tree"]["head: clues and margins"]
     assert shipped["measured"]["f1"] == measured["f1"]
     assert f"{measured['f1']:.3f}" in card
+    assert shipped["measured"]["found predicates"] == record["found predicates"]["arguments"]
+    assert f"{record['found predicates']['arguments']['f1']:.3f}" in card
     assert "CDLA-Sharing-1.0" in card
     assert (folder / "roles.safetensors").stat().st_size < 4_000_000
