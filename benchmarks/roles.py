@@ -253,10 +253,7 @@ def found_predicates(bank: Treebank) -> dict:
 def threats(bank: Treebank | None) -> dict:
     """Agreement on agents and targets of sentences written for it, with the shipped head and with no role at all."""
     finder = RoleFinder.load()
-    return {
-        name: _agreement(THREATS.with_name(f"{name}.jsonl"), finder)
-        for name in ("threats", "threats-dev", "threats-dev-2")
-    }
+    return {path.stem: _agreement(path, finder) for path in sorted(THREATS.parent.glob("threats*.jsonl"))}
 
 
 def _agreement(path: Path, finder: RoleFinder) -> dict:

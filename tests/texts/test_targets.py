@@ -58,6 +58,11 @@ def found(parser):
         ("The mob entered the hall and attacked the choir.", "The mob", "the choir", None),
         ("Our tailor, a real toad, fired the maid.", "Our tailor", "the maid", "fired the maid"),
         ("Shame on the tailor!", None, "the tailor", None),
+        ("He taught the tailor to lie.", "He", "the tailor", "taught the tailor to lie"),
+        ("The fool who came.", None, "The fool", None),
+        ("All of you are fools.", None, "All of you", "are fools"),
+        ("Peter, go home.", None, "Peter", "go home"),
+        ("Poor stupid, lazy men.", None, "Poor stupid, lazy men", None),
         ("I am tired of the tailor.", "I", "the tailor", "am tired of the tailor"),
     ],
 )  # fmt: skip

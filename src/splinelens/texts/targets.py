@@ -185,11 +185,11 @@ def _best(tree: Tree, roles: Roles, main: int) -> _Clause:
 
 def _of_clause(tree: Tree, roles: Roles, verb: int, depth: int = 0) -> _Clause:
     """What the first construction that fits a verb says."""
-    for construction in _CONSTRUCTIONS if depth < _DEEPEST else (_act,):
+    for construction in _CONSTRUCTIONS if depth < _DEEPEST else ():
         clause = construction(tree, roles, verb, depth)
         if clause is not None:
             return clause
-    return _Clause()
+    return _act(tree, roles, verb)
 
 
 def _clefted(tree: Tree, roles: Roles, verb: int, depth: int) -> _Clause | None:
@@ -401,12 +401,12 @@ def _conditional(tree: Tree, roles: Roles, verb: int, depth: int) -> _Clause | N
         named = tree.dependents(clause, "nsubj")
         marks = {tree.lemmas[mark] for mark in tree.dependents(clause, "mark")}
         if named and tree.lemmas[named[0]] == "you" and marks & {"if", "unless"}:
-            act = _act(tree, roles, verb, depth).target
+            act = _act(tree, roles, verb).target
             return _Clause(subject, act if act is not None and _is_readers(tree, act) else named[0])
     return None
 
 
-def _act(tree: Tree, roles: Roles, verb: int, depth: int) -> _Clause:
+def _act(tree: Tree, roles: Roles, verb: int) -> _Clause:
     """An act: ``the fans booed him``; of coordinated verbs one that hurts is taken."""
     chain = [verb]
     for each in chain:
@@ -443,7 +443,6 @@ _CONSTRUCTIONS: tuple[_Construction, ...] = (
     _passive,
     _undergone,
     _conditional,
-    _act,
 )
 
 
@@ -739,10 +738,6 @@ def _reporter(tree: Tree) -> int | None:
     for word in range(len(tree)):
         if any(_lower(tree, case) == "according" for case in tree.dependents(word, "case")):
             return word
-        if _lower(tree, word) == "according":
-            named = [child for child in tree.below(word) if child != word and tree.tags[child] in _NOMINAL]
-            if named:
-                return named[0]
         says = tree.relations[word] == "advcl" and _lemma(tree, word) in _SPEECH
         if says and any(_lower(tree, mark) == "as" for mark in tree.dependents(word, "mark")):
             return _own_subject(tree, word)
@@ -751,9 +746,7 @@ def _reporter(tree: Tree) -> int | None:
 
 def _without_verb(tree: Tree) -> int | None:
     """The noun of ``what a fool``, or who is meant in ``shame on you`` and ``nice try, Tom``."""
-    root = next((word for word, head in enumerate(tree.heads) if head < 0), None)
-    if root is None:
-        return None
+    root = next((word for word, head in enumerate(tree.heads) if head < 0), 0)
     cries = any(word.lower() in _CRIES for word in tree.words[:3])
     for word in range(len(tree)) if cries else ():
         linked = any(_lower(tree, case) in _CRY_CASES for case in tree.dependents(word, "case"))
