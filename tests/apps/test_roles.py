@@ -1,5 +1,6 @@
 """Tests ``apps/roles.py`` with a tiny model and a head by hand, and ``report/roles.py``: counts by hand."""
 
+import io
 import json
 from types import SimpleNamespace
 
@@ -27,6 +28,7 @@ from splinelens.report.roles import (
     text_lines,
 )
 from splinelens.report.scores import Span, TextScore
+from splinelens.report.terminal import score_table
 from splinelens.texts.parse import load_parser
 
 pytest.importorskip("spacy")
@@ -242,6 +244,25 @@ def test_sentences_that_raise_a_score():
     joined = [record(0, 0, 9), record(0, 10, 12)]  # "Mr." ends a sentence of a score
     assert raising(joined, (Span(0, 5, 0.1), Span(6, 9, 0.4), Span(10, 12, 0.1))) == joined[:1]
     assert raising(records, ()) == records
+
+
+def test_roles_stand_with_their_text_in_the_table():
+    from rich.console import Console
+
+    texts = ["You toad.", "Lovely weather."]
+    one = SentenceRoles(0, 0, 9, target=Part(0, 3, "You"), target_kind="pronoun")
+    scores = [
+        TextScore(0, 0.9, "toxic", 3, False, roles=(one.to_dict(),)),
+        TextScore(1, 0.1, "clean", 3, False),
+    ]
+    console = Console(width=80, file=io.StringIO())
+    console.print(score_table(scores, texts, "toxic", 80))
+    lines = [line.strip() for line in console.file.getvalue().splitlines() if line.strip()]
+    begin = next(place for place, line in enumerate(lines) if line.startswith("0"))
+    assert [line.split() for line in lines[begin + 1 : begin + 5]] == [
+        ["You", "toad."], ["agent:", "-"], ["target:", "You"], ["said:", "-"],
+    ]  # fmt: skip
+    assert lines[begin + 5].startswith("1")
 
 
 def test_lines_for_people():

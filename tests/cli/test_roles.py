@@ -79,28 +79,22 @@ def test_the_targets_of_a_file(run, fake, tmp_path):
     assert "it exists" in run(*command, code=2).stderr
 
 
-def test_roles_beside_a_score(run, default_model, monkeypatch, tmp_path):
+def test_roles_beside_a_score(run, detector, monkeypatch, tmp_path):
     monkeypatch.setattr(RoleFinder, "load", lambda parser=None, device=None: FakeFinder())
     file = tmp_path / "comments.csv"
-    file.write_text("id,comment\n1,Bäcker are stupid idiots.\n2,Thanks a lot.\n", "utf-8")
-    arguments = ["score", file, "-c", "comment", "-d", "toxicity-fast", "--explain"]
-    plain, flagged = (run(*arguments, *more, "--json").stdout.splitlines() for more in ((), ("--roles",)))
-    assert flagged[1] == plain[1]  # nobody is named in what is not flagged
-    record = json.loads(flagged[0])
+    file.write_text("id,comment\n1,Fööl you fool.\n2,lovely garden\n", "utf-8")
+    arguments = ["score", file, "-c", "comment", "-d", detector, "--explain"]
+    plain, told = (run(*arguments, *more, "--json").stdout.splitlines() for more in ((), ("--roles",)))
+    assert told[1] == plain[1]  # nothing is said of what is not flagged
+    record = json.loads(told[0])
+    assert record["verdict"] == "toxic"
     [sentence] = record.pop("roles")
     assert record == json.loads(plain[0])
-    assert sentence["target"]["text"] == "Bäcker"
+    assert sentence["target"]["text"] == "Fööl"
     assert "row" not in sentence
-    assert "Bäcker" in flagged[0]  # not escaped
+    assert "Fööl" in told[0]  # as without roles, not escaped
     lines = run(*arguments, "--roles").stdout.splitlines()
-    assert [line.startswith("  target: Bäcker") for line in lines] == [
-        False,
-        False,
-        False,
-        True,
-        False,
-        False,
-    ]
+    assert [place for place, line in enumerate(lines) if line == "  target: Fööl"] == [3]
     assert "roles" in run(*arguments, "--json", "--keep", "roles", code=1).stderr
 
 

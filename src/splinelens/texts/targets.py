@@ -761,6 +761,22 @@ def _without_verb(tree: Tree) -> int | None:
 
 def _phrase(tree: Tree, head: int) -> Bounds:
     """The words below a head next to it, without clauses about it and the words that link it."""
+    kept = _kept(tree, head)
+    first = last = head
+    while first - 1 in kept and tree.lemmas[first - 1] not in ("what", "such"):
+        first -= 1
+    while first > 1 and tree.words[first - 1] == "," and first - 2 in kept:  # "stupid, stupid man"
+        first -= 2
+        while first - 1 in kept:
+            first -= 1
+    called = first > 1 and head == last and tree.words[first - 2] == "," and _lower(tree, first - 1) == "you"
+    while last + 1 in kept:
+        last += 1
+    return _trimmed(tree, first - 1 if called else first, last)  # "you clown"
+
+
+def _kept(tree: Tree, head: int) -> set[int]:
+    """The words below a head that may be part of its phrase."""
     kept = set(tree.below(head, without=_CUT | _EDGES))
     kept -= {
         child
@@ -779,23 +795,7 @@ def _phrase(tree: Tree, head: int) -> Bounds:
             and not any(tree.tags[word] == "PUNCT" for word in between)
         ):
             kept |= set(tree.below(child, without=_CUT))  # "my brother Tom", "you all"
-    first = last = head
-    while first - 1 in kept and tree.lemmas[first - 1] not in ("what", "such"):
-        first -= 1
-    while first > 1 and tree.words[first - 1] == "," and first - 2 in kept:  # "stupid, stupid man"
-        first -= 2
-        while first - 1 in kept:
-            first -= 1
-    if (
-        first
-        and head == last
-        and _lower(tree, first - 1) == "you"
-        and tree.words[first - 2 : first - 1] == (",",)
-    ):
-        first -= 1  # "you clown"
-    while last + 1 in kept:
-        last += 1
-    return _trimmed(tree, first, last)
+    return kept
 
 
 def _span(tree: Tree, words: list[int]) -> Bounds:
