@@ -73,6 +73,7 @@ _BY_PREPOSITION: dict[str, frozenset[str] | None] = {  # None: any verb
     "from": _words("hide keep rob run stay steal"),
     "over": _words("run walk"),
 }
+_ROLE_CASES = _words("at against about after for of to with")  # not "on your soup", "into a ditch"
 _RECIPIENT = ("to", "at")
 _LIGHT_CASES = ("against", "on", "upon", "of", "at", "with", "about", "for", "to")
 _FEELING_CASES = ("of", "with", "at", "by", "about", "to", "than")
@@ -633,7 +634,8 @@ def _patient_by_role(tree: Tree, roles: Roles, verb: int) -> int | None:
     top, arguments, subject = _top(tree, verb), roles.get(verb, {}), _subject(tree, verb)
     for wanted in ("ARG2", "ARG1"):
         for word, role in arguments.items():
-            nominal = tree.relations[word].split(":")[0] in ("obl", "obj", "iobj")
+            cases = {tree.lemmas[case] for case in tree.dependents(word, "case")}
+            nominal = tree.relations[word] in ("obj", "iobj") or cases & _ROLE_CASES
             here = nominal and word in tree.children[top] and word != subject
             if role == wanted and here and _meant(tree, word) is not None and not _is_place(tree, word):
                 return word
