@@ -18,6 +18,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from splinelens.files import write_text
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
-from splinelens.report.explain import Explanation, masked, named
+from splinelens.report.explain import Explanation, masked
 from splinelens.report.scores import Span
 from splinelens.report.spans import core, word_of_token, words
 from splinelens.texts import Texts
@@ -81,14 +82,13 @@ def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON value
     corpus = [text for text, chosen in zip(texts, half, strict=True) if not chosen]
     lists = [frozenset(listed.split()) for listed in LISTS.values()]
     detector = planted_detector(load_model("smollm2-135m", n_layers=len(_LAYERS)), plant, lists)
-    found = explain(detector, corpus, top=len(lists))
+    explanation = explain(detector, corpus, top=len(lists))
     rows = {}
-    for one in found.hyperplanes:
-        index = int(one.hyperplane.rpartition(" ")[2])
-        name = named([ngram.name for ngram in one.ngrams])
+    for one in explanation.hyperplanes:
+        index, name = int(one.hyperplane.rpartition(" ")[2]), one.named
         rows[list(LISTS)[index]] = {
             "name": one.name,
-            "words": name,
+            "words": list(name),
             "listed": sum(word in lists[index] for word in name),
             "named": name[0] in lists[index] and 2 * sum(word in lists[index] for word in name) > len(name),
             "side": one.pooling,
@@ -96,13 +96,13 @@ def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON value
             "interval": one.faithfulness.contrast.interval,
         }
     return {
-        "texts": found.texts,
+        "texts": explanation.texts,
         "planted": len(lists),
-        "found": len(rows),
+        "explained": len(rows),
         "named": sum(row["named"] for row in rows.values()),
         "only_listed": sum(row["listed"] == len(row["words"]) for row in rows.values()),
-        "holding": found.holding,
-        "stability": found.mean_stability,
+        "holding": explanation.holding,
+        "stability": explanation.mean_stability,
         "rows": rows,
     }
 
@@ -187,38 +187,27 @@ def corpus(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
     runs = []
     for seed in (0, 1):
         started, used = time.perf_counter(), time.process_time()
-        found = explain(detector, texts, labels, seed=seed)
+        explanation = explain(detector, texts, labels, seed=seed)
         took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - used}
-        runs.append({"seed": seed, **took, **numbers(found)})
-        (cache / f"corpus-{seed}.json").write_text(json.dumps(found.to_dict()))
+        runs.append({"seed": seed, **took, **numbers(explanation)})
+        (cache / f"corpus-{seed}.json").write_text(json.dumps(explanation.to_dict()))
     return {"detector": "toxicity-fast", "rows": len(texts), "runs": runs}
 
 
-def numbers(found: Explanation) -> dict[str, Any]:  # Any: plain JSON values
+def numbers(explanation: Explanation) -> dict[str, Any]:  # Any: plain JSON values
     """The bars of an explanation."""
-    faithful = found.whole.faithfulness
-    assert faithful is not None
-    removed = faithful.deletion
+    faithfulness = explanation.whole.faithfulness
+    shares = [one.faithfulness.stability for one in explanation.hyperplanes]
     return {
-        "texts": found.texts,
-        "flagged": found.flagged,
-        "hyperplanes": len(found.hyperplanes),
-        "carried": found.carried,
-        "holding": found.holding,
-        "stability": found.mean_stability,
-        "least_stability": min(
-            (one.faithfulness.stability or 0.0 for one in found.hyperplanes), default=None
-        ),
-        "stability_of_words": faithful.stability,
-        "deletion": None
-        if removed is None
-        else {
-            "texts": removed.texts,
-            "larger": removed.larger,
-            "interval": removed.interval,
-            "drop": removed.drop,
-            "random_drop": removed.random_drop,
-        },
+        "texts": explanation.texts,
+        "flagged": explanation.flagged,
+        "hyperplanes": len(explanation.hyperplanes),
+        "carried": explanation.carried,
+        "holding": explanation.holding,
+        "stability": explanation.mean_stability,
+        "least_stability": min((share or 0.0 for share in shares), default=None),
+        "stability_of_words": faithfulness and faithfulness.stability,
+        "deletion": faithfulness and faithfulness.deletion and asdict(faithfulness.deletion),
     }
 
 

@@ -9,13 +9,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.explain import explain, explain_words, store_explanation
+from splinelens.apps.explain import explain, store_explanation
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.thresholds import Threshold
-from splinelens.detect.word_head import WordHead
 from splinelens.errors import BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -191,13 +190,6 @@ def test_the_same_seed_gives_the_same_explanation(planted):
     assert explain(planted, texts, top=3, seed=1).to_dict()["hyperplanes"] != first["hyperplanes"]
 
 
-def test_margins_that_were_not_kept_are_read_again(planted, monkeypatch):
-    texts = sentences(60)
-    kept = explain(planted, texts, top=3).to_dict()
-    monkeypatch.setattr("splinelens.apps.explain._KEPT_BYTES", 0)
-    assert explain(planted, texts, top=3).to_dict() == kept
-
-
 def test_labels_say_what_is_confused_and_group_the_words(planted):
     texts = sentences(160, seed=3, words=["a0", "a0", "b1", "b1", "c1", "c1", *OTHERS])
     scores = np.array([record.verdict == "odd" for record in planted.score(texts)])
@@ -221,48 +213,13 @@ def test_words_are_listed_by_the_groups_of_the_user(planted):
     found = explain(planted, texts, top=1, groups={"early": first, "late": ~first, "none": first & ~first})
     assert [(group.name, group.texts) for group in found.whole.groups] == [("late", 150), ("early", 50)]
     total = {}
-    for text, found_words in zip(texts[:50], explain_words(planted, texts[:50]), strict=True):
-        for (begin, end), value in zip(found_words.bounds, found_words.value.tolist(), strict=True):
-            total[text[begin:end]] = total.get(text[begin:end], 0.0) + value
+    for record in planted.score(texts[:50], explain=True, words="shapley"):
+        for word in record.words:
+            key = texts[record.row][word.begin : word.end]
+            total[key] = total.get(key, 0.0) + word.contribution
     best = max(total, key=total.get)
     early = found.whole.groups[1].words[0]
     assert (early.name, early.per_text) == (best, pytest.approx(total[best] / 50))
-
-
-def test_words_that_fire_alike_share_the_logit_and_sum_to_it(planted):
-    texts = ["a0 z1 a1 z2 the a2", "z1 z2 z3", "", "c0 is not c1"]
-    first, _, missing, last = explain_words(planted, texts)
-    assert missing is None
-    strongest = sorted(np.argsort(-first.value)[:3].tolist())
-    assert [texts[0][slice(*first.bounds[at])] for at in strongest] == ["a0", "a1", "a2"]
-    assert first.value[strongest].min() > 0.3 * first.value.max()
-    assert last.fires.tolist() == [True, False, False, True]
-    for text, found in ((texts[0], first), (texts[3], last)):
-        (record,) = planted.score([text], explain=True)
-        logit = record.constant + sum(word.contribution for word in record.words)
-        assert found.value.sum() + planted.artifact.calibrations[0].intercept == pytest.approx(
-            logit, abs=1e-4
-        )
-
-
-def test_a_head_says_which_words_fire(planted):
-    weight = np.zeros((1, 12 + 8 + 40))
-    weight[0, 8] = 1.0  # the number of letters
-    head = LinearHead(np.zeros(60), np.ones(60), weight, np.zeros(1))
-    marking = WordHead(head, 1.0, 0.0, planted.artifact.digest, {})
-    (found,) = explain_words(planted, ["a0 the z1"], head=marking)
-    assert found.fires.tolist() == [False, True, False]
-    with pytest.raises(WrongModel, match="belongs to another detector than planted"):
-        next(explain_words(planted, ["a0"], head=replace(marking, detector="another")))
-
-
-def test_words_of_other_columns_are_not_shared_out(words_model):
-    reader = TextReader(words_model, FeatureSpec(("margins",), layers=(0,), max_tokens=32))
-    detector = Detector(artifact_of(reader, np.ones((1, 48))), reader)
-    with pytest.raises(
-        NotExplainable, match=r"reads layer00\.margin_max, and only learned margins are shared"
-    ):
-        next(explain_words(detector, ["a0"]))
 
 
 def test_one_layer_gives_the_hyperplanes_that_read_it(planted):

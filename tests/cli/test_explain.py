@@ -75,8 +75,6 @@ def test_a_model_writes_sentences_that_are_marked(explained, writer_folder):
         (["-o", "page.pdf"], 2, "does not end in .html"),
         (["--label-column", "missing"], 1, "missing"),
         (["--label-column", "id"], 1, "id"),
-        (["--words", "--layer", 1], 2, "give --words or --layer, not both"),
-        (["--words"], 1, "only learned margins are shared among words"),
         (["--label", "nothing"], 1, "has no label 'nothing'"),
         (["--subgroup", "comment"], 1, "a column of groups has at most 60"),
     ],
@@ -98,19 +96,3 @@ def test_a_corpus_of_three_texts_is_refused(explained, tmp_path):
 def test_a_shipped_detector_is_not_changed(run, comments):
     arguments = ["explain", "toxicity-fast", comments, "--column", "comment", "--store"]
     assert "a shipped detector is not changed" in " ".join(run(*arguments, code=2).stderr.split())
-
-
-@pytest.mark.usefixtures("default_model")
-def test_the_words_of_each_text_that_fire(run, tmp_path):
-    texts = tmp_path / "texts.txt"
-    texts.write_text("You are a stupid fool.\nHave a nice day.\n\n")
-    lines = run("explain", "toxicity-fast", texts, "--words").stdout.splitlines()
-    first, *others = [line.split("  ") for line in lines]
-    assert [word.split()[0] for word in first] == ["0", "toxic", "stupid", "fool"]
-    assert others == [["1", "clean"], ["2", "undetermined"]]
-    records = run("explain", "toxicity-fast", texts, "--words", "--json").stdout.splitlines()
-    record = json.loads(records[0])
-    assert [word["fires"] for word in record["words"]] == [False, False, False, True, True]
-    shown = [f"{word['value']:+.1f}" for word in record["words"] if word["fires"]]
-    assert shown == [word.split()[1] for word in first[2:]]
-    assert json.loads(records[2]) == {"row": 2, "verdict": "undetermined", "words": []}

@@ -7,7 +7,7 @@ space. Tokens, words and sentences therefore have the same sum.
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import fsum
 from unicodedata import category
 
@@ -68,6 +68,34 @@ def word_of_token(text: str, offsets: Sequence[Bounds], whole: Sequence[Span]) -
     return [min(place, len(whole) - 1) for place in places]
 
 
+@dataclass(frozen=True)
+class TextWords:
+    """The words of a text.
+
+    Attributes:
+        keys: In lower case, without the punctuation around them.
+        bounds: Characters of each of these.
+        of_token: The word of each token that was read.
+    """
+
+    keys: tuple[str, ...]
+    bounds: tuple[Bounds, ...]
+    of_token: tuple[int, ...]
+
+
+def text_words(text: str, offsets: Sequence[Bounds], whole: Sequence[Span]) -> TextWords:
+    """The words of a text and their tokens; the arguments are those of ``word_of_token``.
+
+    Example:
+        >>> offsets = [(0, 3), (4, 8), (8, 9)]
+        >>> text_words("You fool!", offsets, words("You fool!", [Span(*one, 0.0) for one in offsets]))
+        TextWords(keys=('you', 'fool'), bounds=((0, 3), (4, 8)), of_token=(0, 1, 1))
+    """
+    bounds = tuple(core(text, word) for word in whole)
+    keys = tuple(text[begin:end].lower() for begin, end in bounds)
+    return TextWords(keys, bounds, tuple(word_of_token(text, offsets, whole)))
+
+
 def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
     """Token spans merged to sentences.
 
@@ -98,13 +126,19 @@ def merged(score: TextScore, text: str | None) -> TextScore:
     if score.spans is None or text is None:
         return score
     whole = words(text, score.spans)
-    strongest = (f"{word} {amount:+.1f}" for word, amount in strongest_words(text, whole))
     return replace(
-        score,
-        words=whole,
-        sentences=sentences(text, score.spans),
-        top_words="; ".join(strongest),
+        score, words=whole, sentences=sentences(text, score.spans), top_words=top_words(text, whole)
     )
+
+
+def top_words(text: str, whole: Sequence[Span]) -> str:
+    """The strongest words with their contributions, for a cell of a table.
+
+    Example:
+        >>> top_words("you fool!", (Span(0, 3, -0.5), Span(4, 9, 3.0)))
+        'fool +3.0; you -0.5'
+    """
+    return "; ".join(f"{word} {amount:+.1f}" for word, amount in strongest_words(text, whole))
 
 
 def strongest_words(text: str, whole: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
