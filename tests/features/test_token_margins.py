@@ -88,6 +88,12 @@ def test_a_store_keeps_the_margins_of_all_texts_or_none():
     assert store.of([4]) is None
 
 
+def test_progress_counts_every_text_once(reader):
+    seen = []
+    list(token_margins(reader(), TEXTS, PLANES, progress=lambda *counts: seen.append(counts)))
+    assert np.sum(seen, axis=0).tolist() == [5, sum(len(text or "") for text in TEXTS)]
+
+
 @pytest.mark.parametrize("plane", [Hyperplane(1, 0), Hyperplane(0, 48), Hyperplane(-1, 5), Hyperplane(9, 0)])
 def test_hyperplanes_that_are_not_read_are_refused(reader, plane):
     with pytest.raises(BadFeatures, match=r"is not among the .* hyperplanes there whose margins are read"):

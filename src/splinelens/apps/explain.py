@@ -7,6 +7,7 @@ Names are made from one half of the corpus and checked on the other. Source: arX
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from splinelens.anatomy import anatomy_of
 from splinelens.apps.detector import Detector
+from splinelens.detect.artifact import Artifact
 from splinelens.detect.ngram_halves import NgramHalves, RankedNgrams, named
 from splinelens.detect.ngram_ranking import Deletion, deletion
 from splinelens.detect.pooled_shapley import highest_of_words
@@ -44,7 +46,8 @@ from splinelens.report.explain import (
     template_name,
 )
 from splinelens.report.scores import Span, TextScore
-from splinelens.report.spans import TextWords, core, text_words, words
+from splinelens.report.spans import TextWords, core, is_word, text_words, words
+from splinelens.report.tables import count_of
 from splinelens.texts import Texts
 from splinelens.texts.function_words import function_words
 from splinelens.texts.plain_text import harmless
@@ -52,8 +55,12 @@ from splinelens.texts.plain_text import harmless
 LEAST_TEXTS = 20
 """Different texts that a corpus needs: ten to make names from, ten to check them on."""
 
+Passes = Callable[[Texts], AbstractContextManager[Progress | None]]
+"""Opens the progress of a pass over some texts."""
+
 _FPR = 0.05  # a text is flagged at its threshold
 _DELETED, _DELETED_WHOLE = 25, 400  # held-out texts that are read without a word: of a hyperplane, in all
+_MOST_DELETED = 40  # hyperplanes whose n-grams are removed
 _CONTEXTS, _AROUND = 6, 60  # occurrences, and characters beside the word
 _LISTED = 10  # words of a group, and words that are confused
 _MOST_GROUPS = 12
@@ -73,13 +80,14 @@ def explain(
     top: int = 20,
     sentences: Writer | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Passes | None = None,
 ) -> Explanation:
     """Name the hyperplanes that carry a detector, and say which words it relies on and which it confuses.
 
     Every text is read once, and a second time for the margins of its tokens where these are not of learned
-    hyperplanes or take more than 1 GiB. Up to ``50 * top + 800`` shorter versions of held-out texts are read
-    for deletion. Texts that are equal count once.
+    hyperplanes or take more than 1 GiB. For deletion up to 50 shorter versions of held-out texts are read for
+    each of the first 40 hyperplanes, and 800 for the detector. Texts that are equal count once: they have the
+    label of any of them, none if these differ, and are in each group that one of them is in.
 
     Args:
         detector: A detector that runs PyTorch, or the name or folder of one.
@@ -93,11 +101,12 @@ def explain(
         top: How many hyperplanes.
         sentences: Lets this language model write a sentence about the n-grams of each hyperplane.
         seed: Of the halves and of the random words.
-        progress: Called with the texts and the characters read since the last call, of the first reading.
+        progress: Opens the progress of each of these passes, such as ``cli.progress.progress_bar``.
 
     Raises:
         BadTexts: Fewer than 20 different texts can be read, or all have the same score.
-        BadLabels: Not one label a text, or another value than 0, 1 and NaN.
+        BadLabels: Not one label a text, another value than 0, 1 and NaN, or not one boolean a text in a
+            group.
         BadFeatures: ``top`` is not positive, ``layer`` is not read, the seed cannot be, or the detector runs
             an exported graph.
         BadDetector: No such label, or no threshold for a false-positive rate of 0.05, at which a text is
@@ -109,26 +118,31 @@ def explain(
         >>> explanation.hyperplanes[0].name  # doctest: +SKIP
         'fires on: fool, goose, toad'
     """
-    top, seed = check_positive(top, "top"), check_seed(seed)
+    top, seed, passes = check_positive(top, "top"), check_seed(seed), progress or _unseen
     source = Texts.of(texts)
     known = None if labels is None else _checked_labels(labels, len(source))
+    masks = None if groups is None else _checked_groups(groups, len(source))
     if not isinstance(detector, Detector):
         detector = Detector.load(detector, engine="torch")
     detector = detector.single_label(detector.artifact.labels[0] if label is None else label)
     artifact = detector.artifact
     columns, notes = _columns(detector, layer)
-    corpus = _read(detector, source, seed, progress)
+    corpus = _read(detector, source, seed, passes)
     columns = sorted(columns, key=lambda column: (-corpus.shares[column.index], column.index))[:top]
     ngrams = NgramHalves.of([one.keys for one in corpus.words], corpus.naming, corpus.tokens)
-    ranked = [RankedNgrams.of(ngrams, *margins) for margins in _margins(detector, corpus, columns)]
+    ranked = [RankedNgrams.of(ngrams, *margins) for margins in _margins(detector, corpus, columns, passes)]
     of_detector = (
         None if artifact.inseparable else RankedNgrams.of(ngrams, corpus.contributions, corpus.logit)
     )
     rng = np.random.default_rng(seed)
-    removals = [_without_ngrams(corpus, ngrams, named(one.names), rng) for one in ranked]
+    removals = [
+        _without_ngrams(corpus, ngrams, named(one.names), rng) if rank < _MOST_DELETED else []
+        for rank, one in enumerate(ranked)
+    ]
     of_top_words = [] if of_detector is None else _without_top_word(corpus, rng)
-    logits = _logits(detector, [one for listed in (*removals, of_top_words) for one in listed])
-    known_of = None if known is None else known[corpus.rows]
+    logits = _logits(detector, [one for listed in (*removals, of_top_words) for one in listed], passes)
+    is_labeled = None if known is None else _labels_of_texts(corpus, known, notes)
+    false_positives, false_negatives = _confused(artifact, corpus, ngrams, is_labeled, notes)
     margins = [column.index for column in _all_columns(detector)]
     return Explanation(
         detector=artifact.name,
@@ -147,15 +161,9 @@ def explain(
             faithfulness=None
             if of_detector is None
             else _faithfulness(of_detector, _deletion(corpus, of_top_words, logits)),
-            groups=()
-            if of_detector is None
-            else _groups(artifact.labels[0], artifact.negative, corpus, known_of, groups),
-            false_positives=None
-            if known_of is None
-            else _confused(corpus, ngrams, known_of == 0, corpus.flagged),
-            false_negatives=None
-            if known_of is None
-            else _confused(corpus, ngrams, known_of == 1, ~corpus.flagged),
+            groups=() if of_detector is None else _groups(artifact, corpus, is_labeled, masks, notes),
+            false_positives=false_positives,
+            false_negatives=false_negatives,
         ),
         hyperplanes=tuple(
             ExplainedHyperplane(
@@ -175,7 +183,7 @@ def explain(
             for column, one, listed in zip(columns, ranked, removals, strict=True)
         ),
         pooled_otherwise=float(1 - corpus.shares[margins].sum()),
-        notes=(*notes, *_notes(corpus, artifact.training.get("languages", ()))),
+        notes=(*_notes(corpus, artifact.training.get("languages", ())), *notes),
         settings={"layer": layer, "top": top, "fpr": _FPR, "seed": seed, "least_texts": ngrams.least},
         provenance=provenance(detector.reader, source) | {"detector": artifact.digest},
     )
@@ -234,7 +242,8 @@ class _Corpus:
     """The different texts that were read.
 
     Attributes:
-        rows: Row of each in the corpus.
+        rows: First row of each in the corpus.
+        of_row: For each row of the corpus the index of its text here; -1 if it is not used.
         texts: The texts.
         words: Their words.
         start: Index of the first word of each among the words of all.
@@ -250,6 +259,7 @@ class _Corpus:
     """
 
     rows: Int[np.ndarray, " text"]
+    of_row: Int[np.ndarray, " row"]
     texts: tuple[str, ...]
     words: tuple[TextWords, ...]
     start: Int[np.ndarray, " text"]
@@ -263,11 +273,29 @@ class _Corpus:
     learned: list[np.ndarray] | None
 
 
+def _unseen(texts: Texts) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def _checked_labels(labels: np.ndarray, rows: int) -> Float[np.ndarray, " text"]:
-    known = np.asarray(labels, dtype=float)
+    try:
+        known = np.asarray(labels, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise BadLabels(f"labels are no numbers ({error}): give one 0, 1 or NaN a text") from error
     if known.shape != (rows,) or not (np.isnan(known) | (known == 0) | (known == 1)).all():
         raise BadLabels(f"labels of shape {known.shape} for {rows} texts: give one 0, 1 or NaN a text")
     return known
+
+
+def _checked_groups(groups: Mapping[str, np.ndarray], rows: int) -> dict[str, Bool[np.ndarray, " row"]]:
+    masks = {name: np.asarray(mask) for name, mask in groups.items()}
+    for name, mask in masks.items():
+        if mask.shape != (rows,) or mask.dtype != bool:
+            raise BadLabels(
+                f"group {name!r} has {mask.dtype} values of shape {mask.shape} for {rows} texts: give one "
+                "boolean a text"
+            )
+    return masks
 
 
 def _all_columns(detector: Detector) -> list[_HyperplaneColumn]:
@@ -334,7 +362,7 @@ def _at_layer(
     return chosen
 
 
-def _read(detector: Detector, source: Texts, seed: int, progress: Progress | None) -> _Corpus:
+def _read(detector: Detector, source: Texts, seed: int, progress: Passes) -> _Corpus:
     """Score the different texts, and split each into words."""
     artifact = detector.artifact
     first: dict[str | None, int] = {}
@@ -361,13 +389,13 @@ def _read(detector: Detector, source: Texts, seed: int, progress: Progress | Non
         return row, logit, flagged, features.tokens, words_of_text, added
 
     locate = not artifact.inseparable or artifact.directions is not None
-    results = detector.reader.map(read, distinct, locate=locate, progress=progress)
     rows = []
-    for result in results:
-        if isinstance(result, str):
-            left_out[result] += 1
-        else:
-            rows.append(result)
+    with progress(Texts(tuple(distinct), {}, source.source)) as advance:
+        for result in detector.reader.map(read, distinct, locate=locate, progress=advance):
+            if isinstance(result, str):
+                left_out[result] += 1
+            else:
+                rows.append(result)
     if len(rows) < LEAST_TEXTS:
         raise BadTexts(
             f"{source.source}: an explanation needs at least {LEAST_TEXTS} different texts that can be read, "
@@ -376,8 +404,10 @@ def _read(detector: Detector, source: Texts, seed: int, progress: Progress | Non
     naming = np.zeros(len(rows), dtype=bool)
     naming[np.random.default_rng(seed).permutation(len(rows))[: (len(rows) + 1) // 2]] = True
     numbers, logits, flagged, tokens, words_of_texts, contributions = zip(*rows, strict=True)
+    index = {source.texts[row]: at for at, row in enumerate(numbers)}
     return _Corpus(
         rows=np.array(numbers),
+        of_row=np.array([index.get(text, -1) for text in source.texts]),
         texts=tuple(source.texts[row] or "" for row in numbers),
         words=words_of_texts,
         start=np.cumsum([0, *(len(one.keys) for one in words_of_texts[:-1])]),
@@ -395,20 +425,22 @@ def _read(detector: Detector, source: Texts, seed: int, progress: Progress | Non
 def _words_of(
     detector: Detector, features: TextFeatures, text: str, record: TextScore
 ) -> tuple[TextWords, Float[np.ndarray, " word"]]:
-    """The words of a text, and what each adds to the calibrated logit.
+    """The words of a text, and what each adds to the calibrated logit; one of punctuation only is empty.
 
     Of learned margins that is its Shapley value; else what its tokens give, 0 if the logit does not split.
     """
     spans = record.spans or tuple(Span(*bounds, 0.0) for bounds in features.offsets)
     whole = words(text, spans)
     words_of_text = text_words(text, features.offsets, whole)
+    keys = tuple(harmless(key) if is_word(key) else "" for key in words_of_text.keys)
+    words_of_text = replace(words_of_text, keys=keys)
     if features.learned is None or not detector.artifact.learned_poolings:
         return words_of_text, np.array([word.contribution for word in whole])
     return words_of_text, detector.word_values(features, words_of_text)
 
 
 def _margins(
-    detector: Detector, corpus: _Corpus, columns: Sequence[_HyperplaneColumn]
+    detector: Detector, corpus: _Corpus, columns: Sequence[_HyperplaneColumn], progress: Passes
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each column the margins of the words of all texts and the pooled ones, both in standard deviations.
 
@@ -419,7 +451,7 @@ def _margins(
     signs = np.array([-1 if column.pooling == "min" else 1 for column in columns], dtype=np.float32)
     by_word = np.empty((len(corpus.contributions), len(columns)), np.float32)
     by_text = np.empty((len(corpus.texts), len(columns)), np.float32)
-    read = _margins_of_tokens(detector, corpus, hyperplanes)
+    read = _margins_of_tokens(detector, corpus, hyperplanes, progress)
     for text, (margins, words_of_text) in enumerate(zip(read, corpus.words, strict=True)):
         values, start = margins[:, chosen] * signs, corpus.start[text]
         size = len(words_of_text.keys)
@@ -433,21 +465,22 @@ def _margins(
 
 
 def _margins_of_tokens(
-    detector: Detector, corpus: _Corpus, hyperplanes: Sequence[Hyperplane]
+    detector: Detector, corpus: _Corpus, hyperplanes: Sequence[Hyperplane], progress: Passes
 ) -> Iterator[Float[np.ndarray, "token hyperplane"]]:
     """The margins of each text's tokens: those that are stored, else from a second pass."""
     if corpus.learned is not None and all(one.layer < 0 for one in hyperplanes):
         indices = [one.index for one in hyperplanes]
         yield from (learned[:, indices] for learned in corpus.learned)
         return
-    read = token_margins(detector.reader, corpus.texts, hyperplanes)
-    for row, margins, words_of_text in zip(corpus.rows, read, corpus.words, strict=True):
-        if len(margins.values) != len(words_of_text.of_token):
-            raise BadTexts(
-                f"row {row} {margins.reason or 'has other tokens than before'} when it is read again for the "
-                "margins of its tokens; leave it out"
-            )
-        yield margins.values
+    with progress(Texts(corpus.texts, {}, "the corpus")) as advance:
+        read = token_margins(detector.reader, corpus.texts, hyperplanes, progress=advance)
+        for row, margins, words_of_text in zip(corpus.rows, read, corpus.words, strict=True):
+            if len(margins.values) != len(words_of_text.of_token):
+                raise BadTexts(
+                    f"row {row} {margins.reason or 'has other tokens than before'} when it is read again for "
+                    "the margins of its tokens; leave it out"
+                )
+            yield margins.values
 
 
 def _standardized(values: Float[np.ndarray, " entry"]) -> Float[np.ndarray, " entry"]:
@@ -482,9 +515,9 @@ def _without_top_word(corpus: _Corpus, rng: np.random.Generator) -> list[Removal
     removals: list[Removal] = []
     for text in rng.permutation(np.flatnonzero(corpus.flagged & ~corpus.naming)).tolist():
         keys = corpus.words[text].keys
-        added = corpus.contributions[corpus.start[text] :][: len(keys)]
-        top = keys[int(added.argmax())]
-        if one := _removal(corpus, text, {at for at, key in enumerate(keys) if key == top}, 1, rng):
+        added = corpus.contributions[corpus.start[text] :][: len(keys)].tolist()
+        top = max(zip(added, keys, strict=True), key=lambda pair: (pair[1] != "", pair[0]))[1]
+        if top and (one := _removal(corpus, text, {at for at, key in enumerate(keys) if key == top}, 1, rng)):
             removals.append(one)
         if len(removals) == _DELETED_WHOLE:
             break
@@ -498,7 +531,7 @@ def _removal(
     return removal(text, corpus.texts[text], words_of_text.keys, words_of_text.bounds, removed, size, rng)
 
 
-def _logits(detector: Detector, removals: Sequence[Removal]) -> dict[str, float]:
+def _logits(detector: Detector, removals: Sequence[Removal], progress: Passes) -> dict[str, float]:
     """The calibrated logit of each shorter text; NaN of one that cannot be read."""
     head, slope = detector.artifact.head, detector.artifact.calibrations[0].slope
 
@@ -506,7 +539,8 @@ def _logits(detector: Detector, removals: Sequence[Removal]) -> dict[str, float]
         return np.nan if features.reason else slope * float(head.logit(features.values[None])[0, 0])
 
     texts = list(dict.fromkeys(text for one in removals for text in (one.without, one.random)))
-    return dict(zip(texts, detector.reader.map(logit, texts), strict=True))
+    with progress(Texts(tuple(texts), {}, "shorter texts")) as advance:
+        return dict(zip(texts, detector.reader.map(logit, texts, progress=advance), strict=True))
 
 
 def _deletion(
@@ -567,54 +601,96 @@ def _context(corpus: _Corpus, text: int, word: int, by_word: Float[np.ndarray, "
     )
 
 
+def _labels_of_texts(
+    corpus: _Corpus, known: Float[np.ndarray, " row"], notes: list[str]
+) -> Float[np.ndarray, " text"]:
+    """0, 1 or NaN of each text, whose rows may be several."""
+    zeros, ones = (
+        np.bincount(corpus.of_row[(corpus.of_row >= 0) & (known == label)], minlength=len(corpus.texts)) > 0
+        for label in (0, 1)
+    )
+    if differing := int((zeros & ones).sum()):
+        notes.append(f"{count_of(differing, 'text')} with both labels in different rows count as unlabeled.")
+    return np.where(zeros == ones, np.nan, ones)
+
+
 def _groups(
-    label: str,
-    negative: str,
+    artifact: Artifact,
     corpus: _Corpus,
     known: Float[np.ndarray, " text"] | None,
-    groups: Mapping[str, np.ndarray] | None,
+    groups: Mapping[str, Bool[np.ndarray, " row"]] | None,
+    notes: list[str],
 ) -> tuple[Group, ...]:
     """The words that raise the logit most in each group of texts, largest group first."""
+    label, negative = artifact.labels[0], artifact.negative
     if groups is not None:
-        masks = {name: np.asarray(mask, dtype=bool)[corpus.rows] for name, mask in groups.items()}
-    elif known is not None:
+        used, count = corpus.of_row >= 0, len(corpus.texts)
+        masks = {
+            name: np.bincount(corpus.of_row[mask & used], minlength=count) > 0
+            for name, mask in groups.items()
+        }
+    elif known is not None and not np.isnan(known).all():
         masks = {f"labeled {label}": known == 1, f"labeled {negative}": known == 0}
     else:
         masks = {f"flagged as {label}": corpus.flagged, "not flagged": ~corpus.flagged}
-    chosen = sorted(masks.items(), key=lambda item: -int(item[1].sum()))[:_MOST_GROUPS]
+    chosen = sorted(
+        ((name, mask) for name, mask in masks.items() if mask.any()), key=lambda item: -int(item[1].sum())
+    )
+    if empty := len(masks) - len(chosen):
+        notes.append(f"{count_of(empty, 'group')} without a text that was read: not listed.")
+    if len(chosen) > _MOST_GROUPS:
+        notes.append(f"The {_MOST_GROUPS} largest of {len(chosen)} groups are listed.")
     text_of = np.repeat(np.arange(len(corpus.texts)), [len(one.keys) for one in corpus.words])
     keys = [key for one in corpus.words for key in one.keys]
     vocabulary = sorted({*keys})
     number = {key: at for at, key in enumerate(vocabulary)}
     word = np.array([number[key] for key in keys], dtype=int)
+    is_listed = np.array([key != "" for key in keys], dtype=bool)
+    occurrences = word[is_listed], text_of[is_listed], corpus.contributions[is_listed]
     return tuple(
         Group(
             name,
             int(mask.sum()),
             int((mask & corpus.flagged).sum()),
-            tuple(words_of_group(vocabulary, word, text_of, corpus.contributions, mask, _LISTED)),
+            tuple(words_of_group(vocabulary, *occurrences, mask, _LISTED)),
         )
-        for name, mask in chosen
-        if mask.any()
+        for name, mask in chosen[:_MOST_GROUPS]
     )
 
 
 def _confused(
+    artifact: Artifact,
     corpus: _Corpus,
     ngrams: NgramHalves,
-    of_class: Bool[np.ndarray, " text"],
-    wrong: Bool[np.ndarray, " text"],
-) -> tuple[ConfusedWord, ...]:
-    """The single words whose texts of a class are often judged wrongly."""
+    known: Float[np.ndarray, " text"] | None,
+    notes: list[str],
+) -> tuple[tuple[ConfusedWord, ...] | None, tuple[ConfusedWord, ...] | None]:
+    """The single words whose texts are often flagged by mistake, and those whose texts are often missed.
+
+    None without labels, and without texts of the class in both halves.
+    """
+    if known is None:
+        return None, None
     names = [name for name in ngrams.every.names if " " not in name]  # they stand first
     holding = [ngrams.every.texts_with(index) for index in range(len(names))]
-    return tuple(confused_words(names, holding, wrong, of_class, corpus.naming, _LISTED))
+    confused: list[tuple[ConfusedWord, ...] | None] = []
+    for value, verdict, wrong in (
+        (0, artifact.negative, corpus.flagged),
+        (1, artifact.labels[0], ~corpus.flagged),
+    ):
+        of_class = known == value
+        if of_class[corpus.naming].any() and of_class[~corpus.naming].any():
+            confused.append(tuple(confused_words(names, holding, wrong, of_class, corpus.naming, _LISTED)))
+        else:
+            confused.append(None)
+            notes.append(f"One half holds no text that is labeled {verdict}: none is said to be mistaken.")
+    return confused[0], confused[1]
 
 
 def _notes(corpus: _Corpus, languages: Sequence[str]) -> list[str]:
     """What a reader must know of this corpus."""
     notes = ["Only words that occur in this corpus can be named: another corpus gives other names."]
-    keys = [key for one in corpus.words for key in one.keys]
+    keys = [key for one in corpus.words for key in one.keys if key]
     share = sum(key in function_words() for key in keys) / max(1, len(keys))
     if share < _FEW_FUNCTION_WORDS:
         measured = f", and the detector was measured on {', '.join(languages)} only" if languages else ""

@@ -1,6 +1,7 @@
 """``splinelens explain DETECTOR CORPUS``: what a detector relies on, in words, and whether that holds."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -146,19 +147,18 @@ def explain(
     groups = None if subgroup is None else column_groups(subgroup, texts.columns[subgroup])
     writer = None if sentences is None else Writer(sentences, device=device)
     loaded = Detector.load(detector, model=model, device=device, engine="torch")
-    with progress_bar(texts, shown=not quiet) as progress:
-        explanation = run(
-            loaded,
-            texts,
-            known,
-            label=label,
-            groups=groups,
-            layer=layer,
-            top=top,
-            sentences=writer,
-            seed=seed,
-            progress=progress,
-        )
+    explanation = run(
+        loaded,
+        texts,
+        known,
+        label=label,
+        groups=groups,
+        layer=layer,
+        top=top,
+        sentences=writer,
+        seed=seed,
+        progress=partial(progress_bar, shown=not quiet),
+    )
     if output is not None:
         write_text(output, explanation_html(explanation), overwrite=overwrite)
     if store:

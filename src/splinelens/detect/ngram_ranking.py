@@ -108,7 +108,7 @@ class Contrast:
         texts: Texts that hold it.
         difference: Mean difference to texts without it that are about as long; None if there is nothing to
             compare.
-        interval: 95 % interval of it; None with fewer than 5 texts.
+        interval: 95 % interval of it; None with fewer than 5 texts, or one text without the n-gram a length.
     """
 
     texts: int
@@ -130,7 +130,8 @@ def contrast(
 
     A maximum over tokens is higher in longer texts, which also hold more n-grams: each text is compared with
     the mean of the texts without the n-gram whose length is within the same half octave. Texts without such a
-    one are left out. The interval is Student's, of the differences.
+    one are left out. The interval is Welch's: it takes in the error of those means, which is the larger one
+    where few texts are without the n-gram.
 
     Args:
         value: The number of each text.
@@ -144,24 +145,36 @@ def contrast(
     """
     from scipy.special import stdtrit
 
-    length = np.floor(_BINS_PER_OCTAVE * np.log2(np.maximum(tokens, 1))).astype(int)
-    others = np.bincount(length[~present], minlength=int(length.max(initial=0)) + 1)
-    sums = np.bincount(length[~present], value[~present], minlength=len(others))
-    compared = present & (others[length] > 0)
-    texts = int(present.sum())
-    if not compared.any():
+    octave = np.floor(_BINS_PER_OCTAVE * np.log2(np.maximum(tokens, 1))).astype(int)
+    bins = int(octave.max(initial=0)) + 1
+    others = np.bincount(octave[~present], minlength=bins)
+    means = np.bincount(octave[~present], value[~present], minlength=bins) / np.maximum(others, 1)
+    compared = present & (others[octave] > 0)
+    texts, count = int(present.sum()), int(compared.sum())
+    if not count:
         return Contrast(texts, None, None)
-    gap = value[compared] - (sums / np.maximum(others, 1))[length[compared]]
+    gap = value[compared] - means[octave[compared]]
     difference = float(gap.mean())
-    if len(gap) < _LEAST_FOR_INTERVAL:
+    weight = np.bincount(octave[compared], minlength=bins)
+    beside = ~present & (weight[octave] > 0)
+    freedom = int(beside.sum()) - int((weight > 0).sum())
+    if count < _LEAST_FOR_INTERVAL or freedom < 1:
         return Contrast(texts, difference, None)
-    half = float(stdtrit(len(gap) - 1, 0.975) * gap.std(ddof=1) / np.sqrt(len(gap)))
+    spread = ((value[beside] - means[octave[beside]]) ** 2).sum() / freedom
+    with_it = gap.var(ddof=1) / count
+    without = spread * (weight**2 / np.maximum(others, 1)).sum() / count**2
+    if not with_it + without > 0:
+        return Contrast(texts, difference, (difference, difference))
+    welch = (with_it + without) ** 2 / (with_it**2 / (count - 1) + without**2 / freedom)
+    half = float(stdtrit(welch, 0.975) * np.sqrt(with_it + without))
     return Contrast(texts, difference, (difference - half, difference + half))
 
 
 @dataclass(frozen=True)
 class Deletion:
     """What removing words does to the logit, beside removing as many random other words of the same text.
+
+    As many as there are, where the text has fewer others.
 
     Attributes:
         texts: Texts that were read without them.

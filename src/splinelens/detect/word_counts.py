@@ -90,7 +90,7 @@ def confused_words(
 
     In the naming half the lower end of the interval of their share of wrong texts is above the share of all
     texts of the class; they are ranked by it. At least three of their texts there are wrong. In the other
-    half their share is above that of all texts as well: of thousands of words some look confused by chance.
+    half all this is so as well: of thousands of words some look confused by chance.
 
     Args:
         names: The words.
@@ -100,22 +100,26 @@ def confused_words(
         naming: Whether it belongs to the half that words are chosen on.
         most: How many words.
     """
-    base, other = (_mean(wrong[of_class & half]) for half in (naming, ~naming))
+    counts = [
+        [_count(texts[of_class[texts] & half[texts]], wrong) for texts in holding]
+        for half in (naming, ~naming)
+    ]
+    bases = [_mean(wrong[of_class & half]) for half in (naming, ~naming)]
     lowest: dict[int, float] = {}
-    for word, texts in enumerate(holding):
-        chosen_on = texts[of_class[texts] & naming[texts]]
-        hits = int(wrong[chosen_on].sum())
-        if hits >= _LEAST_WRONG:
-            lowest[word] = proportion_interval(hits, len(chosen_on))[0]
-    confused = []
-    for word in sorted((word for word in lowest if lowest[word] > base), key=lambda word: -lowest[word]):
-        counted_on = holding[word][of_class[holding[word]] & ~naming[holding[word]]]
-        hits, texts_with = int(wrong[counted_on].sum()), len(counted_on)
-        if hits > other * texts_with:
-            confused.append(
-                ConfusedWord(names[word], hits, texts_with, proportion_interval(hits, texts_with))
-            )
-    return confused[:most]
+    for word, halves in enumerate(zip(*counts, strict=True)):
+        if all(hits >= _LEAST_WRONG for hits, _ in halves):
+            lower = [proportion_interval(*count)[0] for count in halves]
+            if all(end > base for end, base in zip(lower, bases, strict=True)):
+                lowest[word] = lower[0]
+    ranked = sorted(lowest, key=lambda word: -lowest[word])[:most]
+    return [
+        ConfusedWord(names[word], *counts[1][word], proportion_interval(*counts[1][word])) for word in ranked
+    ]
+
+
+def _count(texts: Int[np.ndarray, " _"], wrong: Bool[np.ndarray, " text"]) -> tuple[int, int]:
+    """How many of some texts are wrong, and how many there are."""
+    return int(wrong[texts].sum()), len(texts)
 
 
 def _mean(wrong: Bool[np.ndarray, " _"]) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from splinelens.engines.torch import TokenStats
 from splinelens.errors import BadFeatures
-from splinelens.features.reader import TextReader
+from splinelens.features.reader import Progress, TextReader
 from splinelens.tokens import TokenizedText, Window
 
 
@@ -58,6 +58,8 @@ def token_margins(
     reader: TextReader,
     texts: Sequence[str | None],
     hyperplanes: Sequence[Hyperplane],
+    *,
+    progress: Progress | None = None,
 ) -> Iterator[TokenMargins]:
     """Read the margins of every token to some hyperplanes.
 
@@ -66,6 +68,7 @@ def token_margins(
         texts: The texts; None stands for a missing one.
         hyperplanes: Those to read. On a layer of experts only neurons of a token's experts have a margin, so
             none of it may be named.
+        progress: Called with the texts and the characters read since the last call.
 
     Yields:
         The margins of each text, in input order.
@@ -74,9 +77,13 @@ def token_margins(
         BadFeatures: The reader runs an exported graph, or a hyperplane is not among those that it reads.
     """
     _check(reader, hyperplanes)
+    report = progress or (lambda texts, characters: None)
     for start in range(0, len(texts), reader.chunk):
-        tokenized = reader.tokenize(texts[start : start + reader.chunk])
-        for tokens, parts in zip(tokenized, _of_chunk(reader, tokenized, hyperplanes), strict=True):
+        chunk = texts[start : start + reader.chunk]
+        tokenized = reader.tokenize(chunk)
+        margins = _of_chunk(reader, tokenized, hyperplanes)
+        for text, tokens, parts in zip(chunk, tokenized, margins, strict=True):
+            report(1, len(text or ""))
             yield _joined(tokens, parts, len(hyperplanes))
 
 

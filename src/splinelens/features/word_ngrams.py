@@ -80,7 +80,7 @@ def word_ngrams(texts: Sequence[Sequence[str]], *, least_texts: int = 1) -> Word
     """The n-grams of one to three words that ``least_texts`` texts hold.
 
     Args:
-        texts: The words of each text, in order.
+        texts: The words of each text, in order; no n-gram holds an empty one, such as of punctuation.
         least_texts: Rarer n-grams are left out.
 
     Returns:
@@ -112,7 +112,10 @@ def word_ngrams(texts: Sequence[Sequence[str]], *, least_texts: int = 1) -> Word
         keys, ngram = np.unique((prefix[ends] + 1) * known + word[ends], return_inverse=True)
         pairs = np.unique(np.stack([ngram, text[ends]]), axis=1)
         held = np.bincount(pairs[0], minlength=len(keys))
-        kept = np.flatnonzero(held >= least_texts)
+        enough = held >= least_texts
+        if size == 1 and vocabulary[:1] == [""]:
+            enough[0] = False
+        kept = np.flatnonzero(enough)
         if not len(kept):
             break
         spelled = [

@@ -32,16 +32,16 @@ def removal(
     size: int,
     rng: np.random.Generator,
 ) -> Removal | None:
-    """Remove words of a text, and a random run of ``size`` other words wherever that run occurs.
+    """Remove words of a text, and from another copy random runs of other words.
 
     Args:
         number: Index of the text.
         text: The text.
-        words: Its words.
+        words: Its words; empty ones are no words, and are not removed.
         bounds: Characters of each.
         removed: Indices of the words to remove.
-        size: Words of the run, as many as the n-gram that is removed has.
-        rng: Chooses the run.
+        size: Words of each run, as many as the n-gram has that is removed.
+        rng: Chooses the runs: so many that as many words are removed, or all there are.
 
     Returns:
         None if the text has no such run of other words.
@@ -51,11 +51,17 @@ def removal(
         >>> removal(7, "you fool!", ["you", "fool"], [(0, 3), (4, 8)], {1}, 1, rng)
         Removal(text=7, without='you !', random='fool!')
     """
-    free = [at for at in range(len(words) - size + 1) if removed.isdisjoint(range(at, at + size))]
-    if not free:
+    free = [
+        first
+        for first in range(len(words) - size + 1)
+        if all(words[first : first + size]) and removed.isdisjoint(range(first, first + size))
+    ]
+    others: set[int] = set()
+    for first in rng.permutation(free).tolist():
+        run = range(first, first + size)
+        if len(others) < len(removed) and others.isdisjoint(run):
+            others.update(run)
+    if not others:
         return None
-    first = int(rng.choice(free))
-    run = tuple(words[first : first + size])
-    others = {at + step for at in free if tuple(words[at : at + size]) == run for step in range(size)}
     shorter = (without(text, [bounds[at] for at in sorted(chosen)]) for chosen in (removed, others))
     return Removal(number, *shorter)

@@ -12,6 +12,8 @@ from splinelens.detect.ngram_ranking import Contrast, Deletion
 from splinelens.detect.word_counts import ConfusedWord, GroupWord
 from splinelens.report.manifest_types import RECORD, Number
 from splinelens.report.tables import Table, count_of, percent, percents
+from splinelens.texts.function_words import function_words
+from splinelens.texts.plain_text import harmless
 
 FAITHFULNESS = ("contrast", "95 % interval", "deletion above random", "halves agree")
 """What ``faithfulness_cells`` gives."""
@@ -347,7 +349,7 @@ def text_lines(explanation: Explanation) -> list[str]:
     sentences = [
         f"{one.hyperplane}: {sentence_line(one.sentence)}" for one in explanation.hyperplanes if one.sentence
     ]
-    return [*lines, "", *sentences] if sentences else lines
+    return [harmless(line) for line in ([*lines, "", *sentences] if sentences else lines)]
 
 
 def sentence_line(sentence: GeneratedSentence) -> str:
@@ -367,7 +369,7 @@ def sentence_line(sentence: GeneratedSentence) -> str:
 
 
 def masked(name: str) -> str:
-    """Words of four letters and more without those between the first and the last.
+    """Words of three letters and more, function words left out, without those between first and last.
 
     For cards, which people read who did not ask for these words.
 
@@ -376,7 +378,8 @@ def masked(name: str) -> str:
         'you s***y f**l'
     """
     return " ".join(
-        word[0] + "*" * (len(word) - 2) + word[-1] if len(word) > 3 else word for word in name.split(" ")
+        word if len(word) < 3 or word in function_words() else word[0] + "*" * (len(word) - 2) + word[-1]
+        for word in name.split(" ")
     )
 
 

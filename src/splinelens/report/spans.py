@@ -175,6 +175,18 @@ def core(text: str, word: Span) -> Bounds:
     return (inner[0], inner[-1] + 1) if inner else (word.begin, word.end)
 
 
+def is_word(key: str) -> bool:
+    """Whether it has a letter, a digit, an emoji or a symbol that replaces letters.
+
+    Example:
+        >>> [is_word(key) for key in ("fool", "f***", "42", "==", "!!!")]
+        [True, True, True, False, False]
+    """
+    return any(
+        character.isalnum() or character in _SPELLING or category(character) == "So" for character in key
+    )
+
+
 def _word_bounds(text: str, spans: Sequence[Span]) -> list[Bounds]:
     if not _ANY_UNSPACED.search(text):
         return [match.span() for match in re.finditer(r"\S+", text)]
