@@ -1,6 +1,10 @@
 """Tests ``apps/explain.py``: planted hyperplanes are named, and what is said of them holds by itself."""
 
+import csv
+import json
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +19,13 @@ from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.thresholds import Threshold
-from splinelens.errors import BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
+from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.table import read_provenance
 from splinelens.geometry.directions import Directions
 from splinelens.models.load import LoadedModel
+from splinelens.report.scores import TextScore
 
 LISTS = [[f"{letter}{number}" for number in range(3)] for letter in "abcdefghijklmnopqrst"]
 OTHERS = ["the", "of", "and", "is", "not", *(f"z{number}" for number in range(35))]
@@ -142,6 +148,36 @@ def test_the_word_that_adds_most_matters_more_than_a_random_one(explained):
     assert {one.name for one in found.whole.ngrams[:10]} <= raising
 
 
+class Scripted:
+    """Says one thing, and keeps what it was told."""
+
+    loaded = SimpleNamespace(name="a script")
+
+    def __init__(self, answer):
+        self.answer, self.prompts = answer, []
+
+    def reply_ids(self, prompt):
+        self.prompts.append(prompt)
+        return [1]
+
+    def steps(self, ids, sampling):
+        return [SimpleNamespace(pieces=(piece,)) for piece in self.answer]
+
+
+def test_a_generated_sentence_is_measured_by_its_words(planted):
+    texts = sentences(300, seed=2)
+    writer = Scripted("The words such as a1, and the A2. Others follow.")
+    (one,) = explain(planted, texts, top=1, sentences=writer).hyperplanes
+    assert one.sentence.text == "The words such as a1, and the A2."
+    assert (one.sentence.model, one.sentence.words) == ("a script", ("a1", "a2"))
+    assert writer.prompts[0].endswith(", ".join(ngram.name for ngram in one.ngrams[:10]))
+    held_out = np.random.default_rng(0).permutation(300)[150:]
+    holding = sum(not {"a1", "a2"}.isdisjoint(texts[text].split()) for text in held_out)
+    assert one.sentence.contrast.texts == holding
+    (silent,) = explain(planted, texts, top=1, sentences=Scripted("")).hyperplanes
+    assert (silent.sentence.text, silent.sentence.words, silent.sentence.contrast) == ("", (), None)
+
+
 def test_contexts_show_the_word_where_the_margin_is_highest(explained):
     found, texts = explained
     for one in found.hyperplanes:
@@ -201,10 +237,55 @@ def test_labels_say_what_is_confused_and_group_the_words(planted):
     assert found.whole.false_positives[0].name == "a0"
     assert found.whole.false_positives[0].wrong <= found.whole.false_positives[0].texts
     assert found.whole.false_negatives == ()
+    assert found.whole.false_positives[0].interval[0] > 0.1
     assert {group.name for group in found.whole.groups} == {"labeled odd", "labeled even"}
     odd = next(group for group in found.whole.groups if group.name == "labeled odd")
     assert odd.texts == np.nansum(labels)
     assert explain(planted, texts, top=2).whole.false_positives is None
+
+
+def test_labels_of_one_class_say_nothing_of_the_other(planted):
+    ones = explain(planted, sentences(60), np.ones(60), top=1)
+    assert ones.whole.false_positives is None
+    assert ones.whole.false_negatives is not None
+    assert any("labeled even" in note for note in ones.notes)
+    unknown = explain(planted, sentences(60), np.full(60, np.nan), top=1).whole
+    assert (unknown.false_positives, unknown.false_negatives) == (None, None)
+    assert {group.name for group in unknown.groups} == {"flagged as odd", "not flagged"}
+
+
+def test_equal_texts_share_labels_and_groups(planted):
+    texts = sentences(40)
+    labels = np.concatenate([np.full(40, np.nan), np.arange(40) % 2, [1.0]])  # the first text is 0, then 1
+    early = np.arange(81) == 45  # text 5, in its second row
+    found = explain(planted, [*texts, *texts, texts[0]], labels, top=1, groups={"early": early})
+    assert [(group.name, group.texts) for group in found.whole.groups] == [("early", 1)]
+    assert "1 text with both labels in different rows count as unlabeled." in found.notes
+    found = explain(planted, [*texts, *texts, texts[0]], labels, top=1)
+    assert {group.name: group.texts for group in found.whole.groups} == {
+        "labeled odd": 20,
+        "labeled even": 19,
+    }
+
+
+def test_groups_that_are_not_listed_are_counted(planted):
+    row = np.arange(60)
+    groups = {f"g{number}": (row < 6 * number + 3) for number in range(14)}
+    found = explain(planted, sentences(60), top=1, groups={**groups, "none": row < 0})
+    assert [group.name for group in found.whole.groups] == [
+        *(f"g{at}" for at in range(10, 14)),
+        *(f"g{at}" for at in range(9, 1, -1)),
+    ]
+    assert "The 12 largest of 14 groups are listed." in found.notes
+    assert "1 group without a text that was read: not listed." in found.notes
+
+
+@pytest.mark.parametrize(
+    "mask", [np.ones(59, dtype=bool), np.ones(61, dtype=bool), np.ones(60), np.array(["0", "1"] * 30)]
+)
+def test_groups_that_cannot_be_are_refused(planted, mask):
+    with pytest.raises(BadLabels, match=r"group 'g' has .* for 60 texts: give one boolean a text"):
+        explain(planted, sentences(60), groups={"g": mask})
 
 
 def test_words_are_listed_by_the_groups_of_the_user(planted):
@@ -220,6 +301,97 @@ def test_words_are_listed_by_the_groups_of_the_user(planted):
     best = max(total, key=total.get)
     early = found.whole.groups[1].words[0]
     assert (early.name, early.per_text) == (best, pytest.approx(total[best] / 50))
+
+
+def test_words_that_fire_alike_share_the_logit_and_sum_to_it(planted):
+    texts = ["a0 z1 a1 z2 the a2", "z1 z2 z3", "", "c0 is not c1"]
+    plain = planted.score(texts, explain=True)
+    shared = planted.score(texts, explain=True, words="shapley")
+    assert shared[2].words is None
+    values = np.array([word.contribution for word in shared[0].words])
+    strongest = sorted(np.argsort(-values)[:3].tolist())
+    assert [texts[0].split()[at] for at in strongest] == ["a0", "a1", "a2"]
+    assert values[strongest].min() > 0.3 * values.max()
+    for token, shapley in zip(plain, shared, strict=True):
+        assert (shapley.score, shapley.constant, shapley.spans) == (token.score, token.constant, token.spans)
+        for one, other in zip(token.words or (), shapley.words or (), strict=True):
+            assert (one.begin, one.end) == (other.begin, other.end)
+        for whole in ("words", "sentences"):
+            sums = [sum(part.contribution for part in getattr(one, whole) or ()) for one in (token, shapley)]
+            assert sums[0] == pytest.approx(sums[1], abs=1e-4)
+    assert shared[0].top_words.split()[0] == texts[0].split()[int(values.argmax())]
+
+
+def test_words_fire_only_in_texts_with_the_label(planted):
+    text = "c0 is not c1"
+    low, high = planted.score([text], explain=True)[0].score * np.array([0.5, 1.5])
+    (odd,) = planted.score([text], explain=True, words="shapley", threshold=low)
+    (even,) = planted.score([text], explain=True, words="shapley", threshold=min(high, 1.0))
+    assert (odd.verdict, even.verdict) == ("odd", "even")
+    assert [word.fires for word in odd.words] == [True, False, False, True]
+    assert [word.fires for word in even.words] == [False] * 4
+    assert [word.contribution for word in odd.words] == [word.contribution for word in even.words]
+
+
+def test_a_word_fires_where_a_sentence_gives_the_verdict(planted):
+    text = "z1 z2. c0"
+    whole, sentence = planted.score([text, "c0"], explain=True)
+    (record,) = planted.score(
+        [text], explain=True, words="shapley", by="sentence", threshold=max(whole.score, sentence.score)
+    )
+    assert record.verdict == "odd"
+    assert record.words[-1].fires
+
+
+def test_the_label_that_is_explained_has_words_of_its_own(planted):
+    weights = np.concatenate([planted.artifact.head.weight, np.zeros((1, 40))])
+    weights[1, 4] = 1.0  # fires on the words of list 4
+    changes = {"task": "labels", "labels": ("odd", "rare")}
+    artifact = artifact_of(planted.reader, weights, planted.artifact.directions, **changes)
+    several = Detector(artifact, planted.reader)
+    text = ["e0 c0 z1"]
+    (rare,) = several.score(text, explain="rare", words="shapley", threshold=0.0)
+    (single,) = several.single_label("rare").score(text, explain=True, words="shapley", threshold=0.0)
+    assert rare.words == single.words
+    assert [word.fires for word in rare.words] == [True, False, False]
+
+
+def test_files_hold_the_values_and_a_stopped_run_is_of_one_kind(planted, tmp_path):
+    texts = ["a0 z1 a1 z2 the a2", "z1 z2 z3"]
+    records = planted.score(texts, explain=True, words="shapley")
+    output = tmp_path / "scores.jsonl"
+    planted.write_scores(texts, output, explain=True, words="shapley")
+    assert [TextScore.from_dict(json.loads(line)) for line in output.read_text().splitlines()] == records
+    tables = tmp_path / "scores.csv"
+    planted.write_scores(texts, tables, explain=True, words="shapley")
+    with tables.open(newline="") as file:
+        assert [row["top_words"] for row in csv.DictReader(file)] == [one.top_words for one in records]
+    planted.write_scores(texts, tmp_path / "scores.parquet", explain=True, words="shapley")
+    settings = read_provenance(tmp_path / "scores.parquet")
+    assert settings["words"] == "shapley"
+    planted.write_scores(texts, tmp_path / "tokens.parquet", explain=True)
+    assert "words" not in read_provenance(tmp_path / "tokens.parquet")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"words": "shapley"}, "give explain=True, too"),
+        ({"words": "sentence", "explain": True}, "give 'token' or 'shapley'"),
+    ],
+)
+def test_words_that_cannot_be_are_refused(planted, settings, message):
+    with pytest.raises(BadDetector, match=message):
+        planted.score(["a0"], **settings)
+
+
+def test_words_of_other_columns_are_not_shared_out(words_model):
+    reader = TextReader(words_model, FeatureSpec(("margins",), layers=(0,), max_tokens=32))
+    detector = Detector(artifact_of(reader, np.ones((1, 48))), reader)
+    with pytest.raises(
+        NotExplainable, match=r"reads layer00\.margin_max, and only learned margins are shared"
+    ):
+        detector.score(["a0"], explain=True, words="shapley")
 
 
 def test_one_layer_gives_the_hyperplanes_that_read_it(planted):
@@ -302,6 +474,30 @@ def test_a_small_corpus_is_refused(planted, texts, message):
         explain(planted, texts)
 
 
+def test_punctuation_and_what_turns_a_line_around_are_no_words(planted):
+    texts = [f"{text} !!! == \u202e{text.split()[0]}" for text in sentences(60)]
+    found = explain(planted, texts, top=2)
+    names = [ngram.name for one in found.hyperplanes for ngram in one.ngrams]
+    names += [ngram.name for ngram in found.whole.ngrams]
+    names += [word.name for group in found.whole.groups for word in group.words]
+    assert names
+    assert not any("!" in name or "=" in name or "\u202e" in name for name in names)
+
+
+def test_every_pass_is_reported(planted):
+    passes = []
+
+    @contextmanager
+    def opened(texts):
+        read = []
+        yield lambda count, characters: read.append(count)
+        passes.append((len(texts), sum(read)))
+
+    explain(planted, sentences(60), top=2, progress=opened)
+    assert [count == read for count, read in passes] == [True, True]
+    assert passes[0] == (60, 60)
+
+
 def test_rows_that_are_not_used_are_counted(planted):
     texts = [*sentences(40), *sentences(3), "", None]
     found = explain(planted, texts, top=1)
@@ -323,7 +519,7 @@ def test_a_number_of_hyperplanes_that_cannot_be_is_refused(planted, top):
         explain(planted, sentences(60), top=top)
 
 
-@pytest.mark.parametrize("labels", [np.ones(3), np.full(60, 2.0), np.ones((60, 2))])
+@pytest.mark.parametrize("labels", [np.ones(3), np.full(60, 2.0), np.ones((60, 2)), ["odd"] * 60])
 def test_labels_that_cannot_be_are_refused(planted, labels):
     with pytest.raises(BadLabels, match="give one 0, 1 or NaN a text"):
         explain(planted, sentences(60), labels)

@@ -1,5 +1,7 @@
 """Tests ``detect/word_head.py``: what a head reads of a word, which words it marks, and its files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -133,7 +135,15 @@ def test_the_shipped_head_belongs_to_the_shipped_detector():
 
 
 @pytest.mark.parametrize(
-    "change", [{"occurrences": None}, {"occurrences": np.zeros(1, np.int32)}, {"word": np.zeros(2)}]
+    "change",
+    [
+        {"occurrences": None},
+        {"occurrences": np.zeros(1, np.int32)},
+        {"word": np.zeros(2)},
+        {"word": np.array([2, 1], np.uint64)},
+        {"marked": np.array([0, 2], np.int32)},
+        {"marked": np.array([-1, 0], np.int32)},
+    ],
 )
 def test_counts_that_do_not_fit_are_refused(tmp_path, change):
     arrays = {
@@ -145,4 +155,23 @@ def test_counts_that_do_not_fit_are_refused(tmp_path, change):
     values = {"share_of_largest": 0.5, "least": 0.1, "detector": "ab"}
     FILES.write(tmp_path, values, head().head.arrays() | arrays)
     with pytest.raises(BrokenArtifact, match="counts"):
+        WordHead.load(tmp_path)
+
+
+@pytest.mark.parametrize("changed", [{"share": -3.0}, {"share": 1.5}, {"least": float("nan")}, {"width": 19}])
+def test_limits_and_columns_that_cannot_be_are_refused(tmp_path, changed):
+    made = head(**changed)
+    made.write(tmp_path)
+    with pytest.raises(BrokenArtifact, match=r"no such limits|which no word has|does not say when"):
+        WordHead.load(tmp_path)
+
+
+def test_a_head_of_several_labels_or_without_its_counts_is_refused(tmp_path):
+    one = head().head
+    two = LinearHead(one.mean, one.scale, np.repeat(one.weight, 2, axis=0), np.zeros(2))
+    replace(head(), head=two).write(tmp_path)
+    with pytest.raises(BrokenArtifact, match="24 columns for 2 labels"):
+        WordHead.load(tmp_path)
+    replace(head(), counts=counts()).write(tmp_path)
+    with pytest.raises(BrokenArtifact, match="24 columns for 1 labels"):
         WordHead.load(tmp_path)

@@ -98,6 +98,8 @@ def explain(
       splinelens explain toxicity-fast comments.csv -o page.html
       splinelens explain toxicity comments.csv --subgroup group --json
     """
+    if positive is not None and label_column is None:
+        raise typer.BadParameter("name a --label-column, too", param_hint="--positive")
     if output is not None:
         options.page_path(output, "--output", overwrite=overwrite, source=corpus)
     require_stdout("")

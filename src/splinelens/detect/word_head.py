@@ -18,7 +18,7 @@ from splinelens.detect.heads import LinearHead
 from splinelens.detect.pooled_shapley import FIRES, highest_of_words
 from splinelens.detect.shipped import shipped
 from splinelens.errors import BadFeatures, BrokenArtifact
-from splinelens.features.marked_counts import MarkedCounts
+from splinelens.features.marked_counts import COUNT_COLUMNS, MarkedCounts
 
 FILES = ArtifactFiles(
     "a word head",
@@ -49,6 +49,7 @@ the steps of ``firing_words``, and numbers of the text, equal for all its words,
 for strong texts."""
 
 _BESIDE = 4  # the first of these are also read of the word before and after
+_WIDTH = len(WORD_COLUMNS) + 2 * _BESIDE  # and two for each direction
 _COUNTS = ("word", "marked", "occurrences")
 _FAR = 6.0  # standard deviations at which columns are cut
 
@@ -91,7 +92,19 @@ class WordHead:
             raise BrokenArtifact(
                 f"the word head in {folder} does not say when a word is marked; {FILES.again}"
             )
-        return cls(head, share, least, owner, record, _counts_of(counted, folder))
+        if not (0 <= share <= 1 and np.isfinite(least)):
+            raise BrokenArtifact(
+                f"the word head in {folder} marks words from {share} of the largest score and {least} on, "
+                f"which are no such limits; {FILES.again}"
+            )
+        counts = _counts_of(counted, folder)
+        margins = head.width - _WIDTH - (0 if counts is None else len(COUNT_COLUMNS))
+        if len(head.weight) != 1 or margins < 2 or margins % 2:
+            raise BrokenArtifact(
+                f"the word head in {folder} has {head.width} columns for {len(head.weight)} labels, which no "
+                f"word has; {FILES.again}"
+            )
+        return cls(head, share, least, owner, record, counts)
 
     def write(self, folder: Path) -> None:
         """Write it into a folder.
@@ -202,4 +215,6 @@ def _counts_of(arrays: Sequence[np.ndarray | None], folder: Path) -> MarkedCount
         or not word.shape == marked.shape == occurrences.shape
     ):
         raise BrokenArtifact(f"the counts of the word head in {folder} do not fit each other; {FILES.again}")
+    if (word[1:] <= word[:-1]).any() or (marked < 0).any() or (marked > occurrences).any():
+        raise BrokenArtifact(f"the counts of the word head in {folder} are no counts; {FILES.again}")
     return MarkedCounts(word, marked, occurrences)
