@@ -171,13 +171,13 @@ def ends(text: str, offsets: Sequence[tuple[int, int]], lists: Sequence[frozense
 
 def wiki_sentences(file: Path) -> list[str]:
     """The sentences of WikiText-2 between 40 and 400 characters, each once."""
-    found = [
+    sentences = [
         part.strip()
         for line in file.read_text("utf-8").splitlines()
         if not line.strip().startswith("=")
         for part in re.split(r"(?<= \.) ", line.strip())
     ]
-    return list(dict.fromkeys(part for part in found if 40 < len(part) < 400))
+    return list(dict.fromkeys(part for part in sentences if 40 < len(part) < 400))
 
 
 def corpus(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
@@ -362,12 +362,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", choices=PARTS, required=True)
     args = parser.parse_args(arguments)
     args.cache.mkdir(parents=True, exist_ok=True)
-    found = PARTS[args.part](args.data, args.cache)
-    if found is not None:
+    measured = PARTS[args.part](args.data, args.cache)
+    if measured is not None:
         record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
-        record[args.part] = found
+        record[args.part] = measured
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps({key: value for key, value in found.items() if key != "rows"}, indent=1))
+        print(json.dumps({key: value for key, value in measured.items() if key != "rows"}, indent=1))
 
 
 if __name__ == "__main__":

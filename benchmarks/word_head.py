@@ -147,8 +147,7 @@ def best_limits(
     rows: Sequence[Row], scores: Sequence[np.ndarray], shares: Sequence[float], least: Sequence[float]
 ) -> tuple[float, float, float]:
     """Mean F1, share of the largest score and least score with the best mean F1."""
-    found = [(mean_f1(rows, scores, share, limit), share, limit) for share in shares for limit in least]
-    return max(found)
+    return max((mean_f1(rows, scores, share, limit), share, limit) for share in shares for limit in least)
 
 
 def mean_f1(rows: Sequence[Row], scores: Sequence[np.ndarray], share: float, least: float) -> float:
@@ -233,8 +232,8 @@ def measure(data: Path, cache: Path, count: int) -> tuple[dict[str, Any], WordHe
             both.scores(np.concatenate([row.columns, lexicon.columns(row.keys)], axis=1))
         ),
     }
-    found = {name: np.array([row.f1(method(row)) for row in test]) for name, method in methods.items()}
-    gains = {name: found[name] - found["Shapley values"] for name in found if name.startswith("head")}
+    f1_of = {name: np.array([row.f1(method(row)) for row in test]) for name, method in methods.items()}
+    gains = {name: f1_of[name] - f1_of["Shapley values"] for name in f1_of if name.startswith("head")}
     record = {
         "detector": NAME,
         "train_rows": len(rows),
@@ -251,7 +250,7 @@ def measure(data: Path, cache: Path, count: int) -> tuple[dict[str, Any], WordHe
             "least": both.least,
         },
         "folds_of_train": {"head": folds, "head with counts of words": folds_of_both},
-        "f1": {name: {"mean": float(f1.mean()), "interval": mean_interval(f1)} for name, f1 in found.items()},
+        "f1": {name: {"mean": float(f1.mean()), "interval": mean_interval(f1)} for name, f1 in f1_of.items()},
         "gains": {
             name: {"mean": float(gain.mean()), "interval": mean_interval(gain)}
             for name, gain in gains.items()
@@ -269,15 +268,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=10**6, help="first rows of train")
     parser.add_argument("--ship", action="store_true", help="write the head beside the detector")
     args = parser.parse_args(arguments)
-    found, head = measure(args.data, args.cache, args.rows)
+    measured, head = measure(args.data, args.cache, args.rows)
     record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
-    RECORD.write_text(json.dumps(record | {"marked": found}, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    RECORD.write_text(json.dumps(record | {"marked": measured}, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(measured, indent=1))
     if args.ship:
-        f1 = {name: found["f1"][name] for name in ("Shapley values", "head with counts of words")}
+        f1 = {name: measured["f1"][name] for name in ("Shapley values", "head with counts of words")}
         rows = {
-            "train": f"{TRAIN}, {found['train_rows']:,} rows",
-            "trial": f"{TRIAL}, {found['trial_rows']:,} rows",
+            "train": f"{TRAIN}, {measured['train_rows']:,} rows",
+            "trial": f"{TRIAL}, {measured['trial_rows']:,} rows",
         }
         record = {"penalty": head.record["penalty"], **rows, "f1": f1}
         replace(head, record=record).write(shipped()[NAME])

@@ -120,11 +120,11 @@ def explain(
     artifact = find_artifact(detector)
     if label is not None:
         artifact.label_index(label)
-    kept = [] if subgroup is None else [subgroup]
+    grouping = [] if subgroup is None else [subgroup]
     reading = (encoding, format, delimiter, not no_header)
     known = None
     if label_column is None:
-        texts = read_texts(corpus, column, kept, *reading)
+        texts = read_texts(corpus, column, grouping, *reading)
         require_words(texts, column)
     else:
         texts, labels = read_labeled(
@@ -137,7 +137,7 @@ def explain(
             format=format,
             delimiter=delimiter,
             header=not no_header,
-            keep=kept,
+            keep=grouping,
             report=options.stderr_printer(quiet),
         )
         if labels.task != "binary":

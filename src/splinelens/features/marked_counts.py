@@ -52,11 +52,11 @@ class MarkedCounts:
                 number = _hash(key)
                 occurrences[number] += 1
                 marked[number] += bool(mark)
-        kept = sorted(number for number, count in occurrences.items() if count > 1 or marked[number])
+        stored = sorted(number for number, count in occurrences.items() if count > 1 or marked[number])
         return cls(
-            np.array(kept, dtype=np.uint64),
-            np.array([marked[number] for number in kept], dtype=np.int32),
-            np.array([occurrences[number] for number in kept], dtype=np.int32),
+            np.array(stored, dtype=np.uint64),
+            np.array([marked[number] for number in stored], dtype=np.int32),
+            np.array([occurrences[number] for number in stored], dtype=np.int32),
         )
 
     def share(self, keys: Sequence[str]) -> Float[np.ndarray, " word"]:

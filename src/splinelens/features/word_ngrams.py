@@ -61,15 +61,15 @@ class WordNgrams:
         here = texts[self.text]
         pairs = np.unique(np.stack([self.ngram[here], self.text[here]]), axis=1)
         held = np.bincount(pairs[0], minlength=len(self))
-        kept = np.flatnonzero(held >= least_texts)  # with each n-gram also those within it
+        chosen = np.flatnonzero(held >= least_texts)  # with each n-gram also those within it
         number = np.full(len(self) + 1, -1)  # the last entry is that of no n-gram, -1
-        number[kept] = np.arange(len(kept))
+        number[chosen] = np.arange(len(chosen))
         here &= number[self.ngram] >= 0
         return WordNgrams(
-            words=tuple(self.words[index] for index in kept.tolist()),
-            suffix=number[self.suffix[kept]],
-            prefix=number[self.prefix[kept]],
-            texts=held[kept],
+            words=tuple(self.words[index] for index in chosen.tolist()),
+            suffix=number[self.suffix[chosen]],
+            prefix=number[self.prefix[chosen]],
+            texts=held[chosen],
             ngram=number[self.ngram[here]],
             last=self.last[here],
             text=self.text[here],
@@ -115,22 +115,22 @@ def word_ngrams(texts: Sequence[Sequence[str]], *, least_texts: int = 1) -> Word
         enough = held >= least_texts
         if size == 1 and vocabulary[:1] == [""]:
             enough[0] = False
-        kept = np.flatnonzero(enough)
-        if not len(kept):
+        chosen = np.flatnonzero(enough)
+        if not len(chosen):
             break
         spelled = [
             ((*names[key // known - 1], vocabulary[key % known]) if size > 1 else (vocabulary[key],))
-            for key in keys[kept].tolist()
+            for key in keys[chosen].tolist()
         ]
-        order = sorted(range(len(kept)), key=spelled.__getitem__)
+        order = sorted(range(len(chosen)), key=spelled.__getitem__)
         number = np.full(len(keys), -1)
-        number[kept[order]] = len(names) + np.arange(len(kept))
+        number[chosen[order]] = len(names) + np.arange(len(chosen))
         here = number[ngram]
         ends, here = ends[here >= 0], here[here >= 0]
         first = np.unique(here, return_index=True)[1]
         prefixes.append(prefix[ends[first]])
         suffixes.append(before[ends[first]])
-        counts.append(held[kept[order]])
+        counts.append(held[chosen[order]])
         names += [spelled[at] for at in order]
         occurrences.append((np.sort(here), ends[np.argsort(here, kind="stable")]))
         before = np.full(len(flat), -1)
