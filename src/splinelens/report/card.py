@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.word_head import shipped_word_head
 from splinelens.errors import BrokenArtifact
 from splinelens.report.adaptation import adaptation_summary, adaptation_table
 from splinelens.report.explain import (
@@ -65,6 +66,7 @@ def card(artifact: Artifact) -> str:
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         languages=languages(artifact),
         explained=_explained(artifact),
+        marked_words=_marked_words(artifact),
         explained_lines=explained_lines,
         explained_words=explained_words,
         explained_hyperplanes=explained_hyperplanes,
@@ -292,6 +294,21 @@ def _explained(artifact: Artifact) -> StoredExplanation | None:
     """What ``splinelens explain --store`` kept; checked before."""
     record = artifact.training.get("explained")
     return None if record is None else TypeAdapter(StoredExplanation).validate_json(to_json(record))
+
+
+def _marked_words(artifact: Artifact) -> str | None:
+    """What is known of the word head that comes with a shipped detector; None if it has none."""
+    head = shipped_word_head(artifact.name, artifact.origin)
+    if head is None:
+        return None
+    by_rule, by_head = (head.record["f1"][name] for name in ("Shapley values", "head with counts of words"))
+    f1 = ["{mean:.3f} ({0:.3f} to {1:.3f})".format(*one["interval"], **one) for one in (by_head, by_rule)]
+    return (
+        f"A head of marked words comes with it, fitted to words that people marked ({head.record['train']}): "
+        f"`splinelens score --explain --words shapley` says which words of a text fire. On other texts "
+        f"({head.record['trial']}) the F1 of the characters that people marked is {f1[0]}, {f1[1]} by the "
+        "rule that stands in for it elsewhere."
+    )
 
 
 def _require_records(artifact: Artifact) -> None:
