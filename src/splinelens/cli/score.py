@@ -159,7 +159,6 @@ def score(
       splinelens score --text "Have a nice day."
       splinelens score comments.csv --column comment --json
       splinelens score comments.csv -c comment --keep id --explain -o words.csv
-      splinelens score comments.csv -c comment --explain --words shapley --json
       splinelens score comments.csv -c comment --by sentence -o sentences.csv
       cat comments.txt | splinelens score - --output scores.csv
     """
