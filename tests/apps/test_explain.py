@@ -26,10 +26,10 @@ from splinelens.features.table import read_provenance
 from splinelens.geometry.directions import Directions
 from splinelens.models.load import LoadedModel
 from splinelens.report.scores import TextScore
+from tests.conftest import build_tiny
 
 LISTS = [[f"{letter}{number}" for number in range(3)] for letter in "abcdefghijklmnopqrst"]
 OTHERS = ["the", "of", "and", "is", "not", *(f"z{number}" for number in range(35))]
-PLANTED = {}  # what takes seconds is made once
 
 
 def sentences(count=400, seed=0, words=None):
@@ -39,9 +39,10 @@ def sentences(count=400, seed=0, words=None):
     return [" ".join(rng.choice(vocabulary, rng.integers(5, 14))) for _ in range(count)]
 
 
-@pytest.fixture
-def words_model(tiny_llama):
+@pytest.fixture(scope="module")
+def words_model():
     """The tiny Llama without attention, with a tokenizer of which each word is a token."""
+    tiny_llama = build_tiny("llama")
     for layer in tiny_llama.layers:
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
     names = ["<unk>", *(word for listed in LISTS for word in listed), *OTHERS]
@@ -79,17 +80,13 @@ def artifact_of(reader, weight, directions=None, **changes):
     return Artifact(**held | changes)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def planted(words_model):
-    """A head whose hyperplanes fire on one list of words each, half of them on their low side."""
-    if "detector" not in PLANTED:
-        PLANTED["detector"] = plant(words_model)
-    return PLANTED["detector"]
+    """A head whose hyperplanes fire on one list of words each, half of them on their low side.
 
-
-def plant(model):
-    """Normals by least squares: the margin of a token is 1 on the words of a list, and else 0."""
-    plain = TextReader(model, FeatureSpec(("margins",), layers=(0, 1, 2), max_tokens=32))
+    Normals are fitted by least squares: the margin of a token is 1 on the words of a list, and else 0.
+    """
+    plain = TextReader(words_model, FeatureSpec(("margins",), layers=(0, 1, 2), max_tokens=32))
     words = [*(word for listed in LISTS for word in listed), *OTHERS]
     ((_, values),) = plain.inputs(plain.tokenize([" ".join(words[at : at + 32]) for at in range(0, 100, 32)]))
     x = values.flatten(2).flatten(0, 1).numpy()[: len(words)].astype(float)
@@ -100,20 +97,18 @@ def plant(model):
     weight = (sign * solved[:-1]).T.reshape(20, 3, 32).astype(np.float32)
     directions = Directions(weight, (sign * solved[-1]).astype(np.float32))
     spec = FeatureSpec(("directions",), ("max", "min"), (0, 1, 2), max_tokens=32)
-    reader = TextReader(model, spec, directions=directions)
+    reader = TextReader(words_model, spec, directions=directions)
     weights = np.zeros((1, 40))
     weights[0, np.arange(0, 20, 2)] = np.linspace(1, 2, 10)
     weights[0, 20 + np.arange(1, 20, 2)] = np.linspace(1, 2, 10)  # a low margin lowers the logit
     return Detector(artifact_of(reader, weights, directions), reader)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def explained(planted):
     """The explanation of the planted detector, and its corpus."""
-    if "found" not in PLANTED:
-        texts = sentences(500, seed=1)
-        PLANTED["found"] = explain(planted, texts, top=20), texts
-    return PLANTED["found"]
+    texts = sentences(500, seed=1)
+    return explain(planted, texts, top=20), texts
 
 
 def test_twenty_of_twenty_planted_hyperplanes_are_named(explained):

@@ -481,8 +481,9 @@ class StoredExplanation:
 
 def explained_lines(stored: StoredExplanation) -> list[str]:
     """What a card says of an explanation before its tables."""
+    source = "a list" if stored.source == "list" else stored.source
     lines = [
-        f"Measured by splinelens explain on {stored.texts:,} texts of {stored.source}: names are made from "
+        f"Measured by splinelens explain on {stored.texts:,} texts of {source}: names are made from "
         "one half and checked on the other.",
         f"The {count_of(stored.explained, 'hyperplane')} with the largest shares carry "
         f"{percent(stored.carried)} of the variance of the logit of {stored.label}; the names of "
