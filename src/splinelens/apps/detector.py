@@ -38,6 +38,7 @@ from splinelens.features.reader import Progress, TextFeatures, TextReader, can_r
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import read_provenance
 from splinelens.features.validation import check_batch_tokens
+from splinelens.features.word_corpus import TextWords
 from splinelens.files import (
     RowStore,
     check_output,
@@ -57,7 +58,7 @@ from splinelens.report.scores import (
     check_kept,
     write_scores,
 )
-from splinelens.report.spans import FEW, LEAST, TextWords, merged, sentences, text_words, top_words
+from splinelens.report.spans import FEW, LEAST, merged, sentences, text_words, top_words
 from splinelens.texts import Texts
 from splinelens.texts.function_words import function_words
 from splinelens.texts.row_groups import RowGroups

@@ -18,9 +18,13 @@ from jaxtyping import Bool, Float, Int
 from splinelens.anatomy import anatomy_of
 from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.hyperplane_columns import (
+    HyperplaneColumn,
+    hyperplane_columns,
+    margins_of_columns,
+)
 from splinelens.detect.ngram_halves import NgramHalves, RankedNgrams, named
 from splinelens.detect.ngram_ranking import Deletion, deletion
-from splinelens.detect.pooled_shapley import highest_of_words
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.variance_shares import VarianceShares
 from splinelens.detect.word_counts import ConfusedWord, confused_words, words_of_group
@@ -29,7 +33,8 @@ from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures
 from splinelens.features.token_margins import Hyperplane, MarginStore, token_margins
 from splinelens.features.validation import check_layer, check_positive, check_seed
-from splinelens.features.word_removal import Removal, removal
+from splinelens.features.word_corpus import TextWords, WordCorpus
+from splinelens.features.word_removal import Removal, without_ngrams, without_top_word
 from splinelens.files import write_text
 from splinelens.generate.names import sentence_about
 from splinelens.generate.sample import Writer
@@ -46,7 +51,7 @@ from splinelens.report.explain import (
     template_name,
 )
 from splinelens.report.scores import Span, TextScore
-from splinelens.report.spans import TextWords, core, is_word, text_words, words
+from splinelens.report.spans import core, is_word, text_words, words
 from splinelens.report.tables import count_of
 from splinelens.texts import Texts
 from splinelens.texts.function_words import function_words
@@ -126,31 +131,40 @@ def explain(
         detector = Detector.load(detector, engine="torch")
     detector = detector.single_label(detector.artifact.labels[0] if label is None else label)
     artifact = detector.artifact
-    columns, notes = _columns(detector, layer)
+    every, columns, notes = _columns(detector, layer)
     corpus = _read(detector, source, seed, passes)
     columns = sorted(columns, key=lambda column: (-corpus.shares[column.index], column.index))[:top]
-    ngrams = NgramHalves.of([one.keys for one in corpus.words], corpus.naming, corpus.tokens)
-    ranked = [RankedNgrams.of(ngrams, *margins) for margins in _margins(detector, corpus, columns, passes)]
+    ngrams = NgramHalves.of([one.keys for one in corpus.words.words], corpus.naming, corpus.tokens)
+    hyperplanes = sorted({column.hyperplane for column in columns})
+    of_tokens = _margins_of_tokens(detector, corpus, hyperplanes, passes)
+    ranked = [
+        RankedNgrams.of(ngrams, *margins)
+        for margins in margins_of_columns(of_tokens, corpus.words, hyperplanes, columns)
+    ]
     of_detector = (
         None if artifact.inseparable else RankedNgrams.of(ngrams, corpus.contributions, corpus.logit)
     )
     rng = np.random.default_rng(seed)
-    removals = [
-        _without_ngrams(corpus, ngrams, named(one.names), rng) if rank < _MOST_DELETED else []
-        for rank, one in enumerate(ranked)
-    ]
-    of_top_words = [] if of_detector is None else _without_top_word(corpus, rng)
+    removals: list[list[Removal]] = [[] for _ in ranked]
+    held_out = np.flatnonzero(~corpus.naming)
+    for rank, one in enumerate(ranked[:_MOST_DELETED]):
+        numbers = [ngrams.number[name] for name in named(one.names)]
+        order = rng.permutation(held_out).tolist()
+        removals[rank] = without_ngrams(corpus.words, ngrams.every, numbers, order, rng, _DELETED)
+    of_top_words = []
+    if of_detector is not None:
+        order = rng.permutation(np.flatnonzero(corpus.flagged & ~corpus.naming)).tolist()
+        of_top_words = without_top_word(corpus.words, corpus.contributions, order, rng, _DELETED_WHOLE)
     logits = _logits(detector, [one for listed in (*removals, of_top_words) for one in listed], passes)
     is_labeled = None if known is None else _labels_of_texts(corpus, known, notes)
     false_positives, false_negatives = _confused(artifact, corpus, ngrams, is_labeled, notes)
-    margins = [column.index for column in _all_columns(detector)]
     return Explanation(
         detector=artifact.name,
         label=artifact.labels[0],
         negative=artifact.negative,
         model=str(detector.reader.loaded.name),
         source=source.source,
-        texts=len(corpus.texts),
+        texts=len(corpus.words),
         naming=int(corpus.naming.sum()),
         left_out=corpus.left_out,
         flagged=int(corpus.flagged.sum()),
@@ -182,7 +196,7 @@ def explain(
             )
             for column, one, listed in zip(columns, ranked, removals, strict=True)
         ),
-        pooled_otherwise=float(1 - corpus.shares[margins].sum()),
+        pooled_otherwise=float(1 - corpus.shares[every].sum()),
         notes=(*_notes(corpus, artifact.training.get("languages", ())), *notes),
         settings={"layer": layer, "top": top, "fpr": _FPR, "seed": seed, "least_texts": ngrams.least},
         provenance=provenance(detector.reader, source) | {"detector": artifact.digest},
@@ -215,38 +229,14 @@ def store_explanation(
     write_text(path / "CARD.md", card(stored), overwrite=True)
 
 
-@dataclass(frozen=True)
-class _HyperplaneColumn:
-    """A column of the head that is a pooled margin to a hyperplane.
-
-    Attributes:
-        hyperplane: Which.
-        pooling: How the margin is pooled over tokens.
-        index: Index of the column.
-        raises: Whether the logit rises where it fires.
-    """
-
-    hyperplane: Hyperplane
-    pooling: str
-    index: int
-    raises: bool
-
-    @property
-    def sign(self) -> int:
-        """-1 if it fires where its margin is low."""
-        return -1 if self.pooling == "min" else 1
-
-
 @dataclass(frozen=True, eq=False)
 class _Corpus:
     """The different texts that were read.
 
     Attributes:
-        rows: First row of each in the corpus.
+        words: The texts and their words.
+        rows: First row of each text in the corpus.
         of_row: For each row of the corpus the index of its text here; -1 if it is not used.
-        texts: The texts.
-        words: Their words.
-        start: Index of the first word of each among the words of all.
         contributions: What each word of all texts adds to the logit; 0 if the detector does not split.
         logit: The slope of the calibration times the logit of each text: without its intercept and its offset
             by length, which no word changes.
@@ -258,11 +248,9 @@ class _Corpus:
         learned: For each text (token, direction) learned margins; None without any, or with too many.
     """
 
+    words: WordCorpus
     rows: Int[np.ndarray, " text"]
     of_row: Int[np.ndarray, " row"]
-    texts: tuple[str, ...]
-    words: tuple[TextWords, ...]
-    start: Int[np.ndarray, " text"]
     contributions: Float[np.ndarray, " word"]
     logit: Float[np.ndarray, " text"]
     flagged: Bool[np.ndarray, " text"]
@@ -298,25 +286,12 @@ def _checked_groups(groups: Mapping[str, np.ndarray], rows: int) -> dict[str, Bo
     return masks
 
 
-def _all_columns(detector: Detector) -> list[_HyperplaneColumn]:
-    """The columns that are margins to hyperplanes."""
-    slope = detector.artifact.head.weight[0] / detector.artifact.head.scale
-    columns, start = [], 0
-    for column in detector.reader.columns:
-        if column.statistic.feature in ("margins", "directions"):
-            for neuron in range(column.size):
-                hyperplane = Hyperplane(-1 if column.layer is None else column.layer, neuron)
-                pooling = column.statistic.pooling
-                raises = bool((slope[start + neuron] > 0) != (pooling == "min"))
-                columns.append(_HyperplaneColumn(hyperplane, pooling, start + neuron, raises))
-        start += column.size
-    return columns
-
-
-def _columns(detector: Detector, layer: int | None) -> tuple[list[_HyperplaneColumn], list[str]]:
-    """The columns to explain, and notes on the others."""
+def _columns(detector: Detector, layer: int | None) -> tuple[list[int], list[HyperplaneColumn], list[str]]:
+    """The indices of all columns of hyperplanes, the columns to explain, and notes on the others."""
     artifact, reader = detector.artifact, detector.reader
-    columns, notes = _all_columns(detector), []
+    slope = artifact.head.weight[0] / artifact.head.scale
+    columns, notes = hyperplane_columns(reader.columns, slope), []
+    every = [column.index for column in columns]
     if not columns:
         raise NotExplainable(
             f"detector {artifact.name} cannot be explained by hyperplanes: it reads {artifact.columns[0][0]} "
@@ -339,12 +314,10 @@ def _columns(detector: Detector, layer: int | None) -> tuple[list[_HyperplaneCol
         columns = _at_layer(detector, columns, check_layer(layer))
     if not columns:
         raise NotExplainable(f"detector {artifact.name} has no hyperplane to explain: {' '.join(notes)}")
-    return columns, notes
+    return every, columns, notes
 
 
-def _at_layer(
-    detector: Detector, columns: Sequence[_HyperplaneColumn], layer: int
-) -> list[_HyperplaneColumn]:
+def _at_layer(detector: Detector, columns: Sequence[HyperplaneColumn], layer: int) -> list[HyperplaneColumn]:
     """The columns of hyperplanes that read a layer."""
     reader, directions = detector.reader, detector.artifact.directions
     learned = np.zeros(0, dtype=int)
@@ -406,11 +379,9 @@ def _read(detector: Detector, source: Texts, seed: int, progress: Passes) -> _Co
     numbers, logits, flagged, tokens, words_of_texts, contributions = zip(*rows, strict=True)
     index = {source.texts[row]: at for at, row in enumerate(numbers)}
     return _Corpus(
+        words=WordCorpus.of([source.texts[row] or "" for row in numbers], words_of_texts),
         rows=np.array(numbers),
         of_row=np.array([index.get(text, -1) for text in source.texts]),
-        texts=tuple(source.texts[row] or "" for row in numbers),
-        words=words_of_texts,
-        start=np.cumsum([0, *(len(one.keys) for one in words_of_texts[:-1])]),
         contributions=np.concatenate(contributions),
         logit=np.array(logits),
         flagged=np.array(flagged),
@@ -439,31 +410,6 @@ def _words_of(
     return words_of_text, detector.word_values(features, words_of_text)
 
 
-def _margins(
-    detector: Detector, corpus: _Corpus, columns: Sequence[_HyperplaneColumn], progress: Passes
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each column the margins of the words of all texts and the pooled ones, both in standard deviations.
-
-    The sign is such that high is where it fires. A word has the margin of its token that fires most.
-    """
-    hyperplanes = sorted({column.hyperplane for column in columns})
-    chosen = [hyperplanes.index(column.hyperplane) for column in columns]
-    signs = np.array([-1 if column.pooling == "min" else 1 for column in columns], dtype=np.float32)
-    by_word = np.empty((len(corpus.contributions), len(columns)), np.float32)
-    by_text = np.empty((len(corpus.texts), len(columns)), np.float32)
-    read = _margins_of_tokens(detector, corpus, hyperplanes, progress)
-    for text, (margins, words_of_text) in enumerate(zip(read, corpus.words, strict=True)):
-        values, start = margins[:, chosen] * signs, corpus.start[text]
-        size = len(words_of_text.keys)
-        by_word[start : start + size] = highest_of_words(values, np.array(words_of_text.of_token), size)
-        pooled = {"last": values[-1], "mean": values.mean(axis=0)}
-        by_text[text] = [
-            pooled.get(column.pooling, values.max(axis=0))[at] for at, column in enumerate(columns)
-        ]
-    for at in range(len(columns)):
-        yield _standardized(by_word[:, at]), _standardized(by_text[:, at])
-
-
 def _margins_of_tokens(
     detector: Detector, corpus: _Corpus, hyperplanes: Sequence[Hyperplane], progress: Passes
 ) -> Iterator[Float[np.ndarray, "token hyperplane"]]:
@@ -472,63 +418,15 @@ def _margins_of_tokens(
         indices = [one.index for one in hyperplanes]
         yield from (learned[:, indices] for learned in corpus.learned)
         return
-    with progress(Texts(corpus.texts, {}, "the corpus")) as advance:
-        read = token_margins(detector.reader, corpus.texts, hyperplanes, progress=advance)
-        for row, margins, words_of_text in zip(corpus.rows, read, corpus.words, strict=True):
+    with progress(Texts(corpus.words.texts, {}, "the corpus")) as advance:
+        read = token_margins(detector.reader, corpus.words.texts, hyperplanes, progress=advance)
+        for row, margins, words_of_text in zip(corpus.rows, read, corpus.words.words, strict=True):
             if len(margins.values) != len(words_of_text.of_token):
                 raise BadTexts(
                     f"row {row} {margins.reason or 'has other tokens than before'} when it is read again for "
                     "the margins of its tokens; leave it out"
                 )
             yield margins.values
-
-
-def _standardized(values: Float[np.ndarray, " entry"]) -> Float[np.ndarray, " entry"]:
-    values = values.astype(np.float64)
-    return (values - values.mean()) / (values.std() or 1.0)
-
-
-def _without_ngrams(
-    corpus: _Corpus, ngrams: NgramHalves, names: Sequence[str], rng: np.random.Generator
-) -> list[Removal]:
-    """Held-out texts without the first of some n-grams that each holds."""
-    every = ngrams.every
-    numbers = [ngrams.number[name] for name in names]
-    holding = [{*every.texts_with(number).tolist()} for number in numbers]
-    removals: list[Removal] = []
-    for text in rng.permutation(np.flatnonzero(~corpus.naming)).tolist():
-        first = next((at for at, texts in enumerate(holding) if text in texts), None)
-        if first is None:
-            continue
-        size, where = len(every.words[numbers[first]]), every.occurrences(numbers[first])
-        last = every.last[where][every.text[where] == text] - corpus.start[text]
-        removed = {int(word) - step for word in last for step in range(size)}
-        if one := _removal(corpus, text, removed, size, rng):
-            removals.append(one)
-        if len(removals) == _DELETED:
-            break
-    return removals
-
-
-def _without_top_word(corpus: _Corpus, rng: np.random.Generator) -> list[Removal]:
-    """Held-out flagged texts without the word that adds most to the logit."""
-    removals: list[Removal] = []
-    for text in rng.permutation(np.flatnonzero(corpus.flagged & ~corpus.naming)).tolist():
-        keys = corpus.words[text].keys
-        added = corpus.contributions[corpus.start[text] :][: len(keys)].tolist()
-        top = max(zip(added, keys, strict=True), key=lambda pair: (pair[1] != "", pair[0]))[1]
-        if top and (one := _removal(corpus, text, {at for at, key in enumerate(keys) if key == top}, 1, rng)):
-            removals.append(one)
-        if len(removals) == _DELETED_WHOLE:
-            break
-    return removals
-
-
-def _removal(
-    corpus: _Corpus, text: int, removed: set[int], size: int, rng: np.random.Generator
-) -> Removal | None:
-    words_of_text = corpus.words[text]
-    return removal(text, corpus.texts[text], words_of_text.keys, words_of_text.bounds, removed, size, rng)
 
 
 def _logits(detector: Detector, removals: Sequence[Removal], progress: Passes) -> dict[str, float]:
@@ -590,7 +488,8 @@ def _contexts(corpus: _Corpus, ngrams: NgramHalves, ranked: RankedNgrams) -> tup
 
 
 def _context(corpus: _Corpus, text: int, word: int, by_word: Float[np.ndarray, " word"]) -> Context:
-    whole, (begin, end) = corpus.texts[text], corpus.words[text].bounds[word - int(corpus.start[text])]
+    whole = corpus.words.texts[text]
+    begin, end = corpus.words.words[text].bounds[word - int(corpus.words.start[text])]
     left, right = max(0, begin - _AROUND), min(len(whole), end + _AROUND)
     return Context(
         row=int(corpus.rows[text]),
@@ -606,7 +505,7 @@ def _labels_of_texts(
 ) -> Float[np.ndarray, " text"]:
     """0, 1 or NaN of each text, whose rows may be several."""
     zeros, ones = (
-        np.bincount(corpus.of_row[(corpus.of_row >= 0) & (known == label)], minlength=len(corpus.texts)) > 0
+        np.bincount(corpus.of_row[(corpus.of_row >= 0) & (known == label)], minlength=len(corpus.words)) > 0
         for label in (0, 1)
     )
     if differing := int((zeros & ones).sum()):
@@ -624,7 +523,7 @@ def _groups(
     """The words that raise the logit most in each group of texts, largest group first."""
     label, negative = artifact.labels[0], artifact.negative
     if groups is not None:
-        used, count = corpus.of_row >= 0, len(corpus.texts)
+        used, count = corpus.of_row >= 0, len(corpus.words)
         masks = {
             name: np.bincount(corpus.of_row[mask & used], minlength=count) > 0
             for name, mask in groups.items()
@@ -640,13 +539,12 @@ def _groups(
         notes.append(f"{count_of(empty, 'group')} without a text that was read: not listed.")
     if len(chosen) > _MOST_GROUPS:
         notes.append(f"The {_MOST_GROUPS} largest of {len(chosen)} groups are listed.")
-    text_of = np.repeat(np.arange(len(corpus.texts)), [len(one.keys) for one in corpus.words])
-    keys = [key for one in corpus.words for key in one.keys]
+    keys = corpus.words.keys
     vocabulary = sorted({*keys})
     number = {key: at for at, key in enumerate(vocabulary)}
     word = np.array([number[key] for key in keys], dtype=int)
     is_listed = np.array([key != "" for key in keys], dtype=bool)
-    occurrences = word[is_listed], text_of[is_listed], corpus.contributions[is_listed]
+    occurrences = word[is_listed], corpus.words.text_of_word[is_listed], corpus.contributions[is_listed]
     return tuple(
         Group(
             name,
@@ -690,7 +588,7 @@ def _confused(
 def _notes(corpus: _Corpus, languages: Sequence[str]) -> list[str]:
     """What a reader must know of this corpus."""
     notes = ["Only words that occur in this corpus can be named: another corpus gives other names."]
-    keys = [key for one in corpus.words for key in one.keys if key]
+    keys = [key for key in corpus.words.keys if key]
     share = sum(key in function_words() for key in keys) / max(1, len(keys))
     if share < _FEW_FUNCTION_WORDS:
         measured = f", and the detector was measured on {', '.join(languages)} only" if languages else ""

@@ -7,10 +7,11 @@ space. Tokens, words and sentences therefore have the same sum.
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import fsum
 from unicodedata import category
 
+from splinelens.features.word_corpus import TextWords
 from splinelens.report.scores import Span, TextScore
 from splinelens.texts.plain_text import harmless
 from splinelens.texts.sentences import Bounds, all_bounds, trimmed
@@ -66,21 +67,6 @@ def word_of_token(text: str, offsets: Sequence[Bounds], whole: Sequence[Span]) -
     anchors = [(begin, _anchor(text, Span(begin, end, 0.0))) for begin, end in offsets]
     places = [bisect_right(ends, begin if anchor is None else anchor) for begin, anchor in anchors]
     return [min(place, len(whole) - 1) for place in places]
-
-
-@dataclass(frozen=True)
-class TextWords:
-    """The words of a text.
-
-    Attributes:
-        keys: In lower case, without the punctuation around them.
-        bounds: Characters of each of these.
-        of_token: The word of each token that was read.
-    """
-
-    keys: tuple[str, ...]
-    bounds: tuple[Bounds, ...]
-    of_token: tuple[int, ...]
 
 
 def text_words(text: str, offsets: Sequence[Bounds], whole: Sequence[Span]) -> TextWords:
