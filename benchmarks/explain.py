@@ -19,7 +19,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,7 @@ _LAYERS = (0, 1, 2)
 _RIDGE = 10.0
 _ROWS = 5000
 _CARD_ROWS, _CARD_TOP = 1000, 10
+_SHORT = 200  # characters
 
 
 def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
@@ -214,16 +214,28 @@ def numbers(explanation: Explanation) -> dict[str, Any]:  # Any: plain JSON valu
     }
 
 
-def comments(data: Path, count: int, longest: int = 10**6) -> tuple[Texts, np.ndarray]:
-    """Comments of Jigsaw of at most so many characters with their labels, test rows first."""
+def comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
+    """Comments of Jigsaw with their labels, test rows first."""
+    rows = sorted(jigsaw(data), key=lambda row: row["split"] != "test")[:count]
+    return labeled(rows, f"{count:,} Wikipedia comments (Jigsaw), all of its test rows among them")
+
+
+def short_comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
+    """Random short test comments of Jigsaw with their labels."""
+    rows = [row for row in jigsaw(data) if row["split"] == "test" and len(row["comment_text"]) <= _SHORT]
+    chosen = np.random.default_rng(0).permutation(len(rows))[:count].tolist()
+    source = f"{count:,} Wikipedia comments of at most {_SHORT} characters (Jigsaw, test rows)"
+    return labeled([rows[at] for at in chosen], source)
+
+
+def jigsaw(data: Path) -> list[dict[str, str]]:
     with (data / "jigsaw-test-binary-12k" / "jigsaw_test_balanced.csv").open(
         encoding="utf-8", newline=""
     ) as file:
-        rows = [row for row in csv.DictReader(file) if len(row["comment_text"]) <= longest]
-    rows = sorted(rows, key=lambda row: row["split"] != "test")[:count]
-    source = f"{count:,} Wikipedia comments (Jigsaw)"
-    if longest < 10**6:
-        source += f" of at most {longest} characters"
+        return list(csv.DictReader(file))
+
+
+def labeled(rows: Sequence[Mapping[str, str]], source: str) -> tuple[Texts, np.ndarray]:
     texts = Texts(tuple(row["comment_text"] for row in rows), {}, source)
     return texts, np.array([float(row["toxic"]) for row in rows])
 
@@ -236,7 +248,7 @@ def statements(data: Path, count: int) -> tuple[Texts, np.ndarray]:
     return Texts(tuple(texts.texts[at] for at in chosen), {}, source), np.array(labels, dtype=float)[chosen]
 
 
-CORPORA = {"toxic": partial(comments, longest=300), "true": statements}
+CORPORA = {"toxic": short_comments, "true": statements}
 """What a detector of this label is explained on."""
 
 
@@ -298,7 +310,7 @@ def table(data: Path, cache: Path) -> None:
     if explained := record.get("cards"):
         lines += [
             f"**Shipped detectors.** The first label of each, on {_CARD_ROWS:,} texts of the kind that it is for: "
-            "comments of Jigsaw of at most 300 characters, of `truth` statements of true-false. In smaller corpora fewer n-grams are certain, "
+            f"comments of Jigsaw of at most {_SHORT} characters, of `truth` statements of true-false. In smaller corpora fewer n-grams are certain, "
             "and halves agree less.",
             "",
             *bars({f"`{name}`": one for name, one in explained.items()}),
