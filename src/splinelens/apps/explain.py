@@ -71,7 +71,7 @@ _LISTED = 10  # words of a group, and words that are confused
 _MOST_GROUPS = 12
 _FEW_FUNCTION_WORDS = 0.1
 _IN_SENTENCE = 10  # n-grams that a language model sees
-_MARGIN_BYTES = 2**30  # 5,000 comments take 0.5 GB, and a second pass over them a minute
+_MARGIN_BYTES = 2**30  # 5,000 comments take half of it; what exceeds it is read a second time
 
 
 def explain(
