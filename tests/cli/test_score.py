@@ -81,7 +81,9 @@ def test_shapley_values_say_which_words_fire(run):
     values = {word["begin"]: f"{word['contribution']:+.1f}" for word in toxic["words"]}
     assert f"stupid {values[10]}" in toxic["top_words"]
     assert f"fool {values[17]}" in toxic["top_words"]
-    assert f"stupid {values[10]}" in run(*arguments).stdout
+    shown = run(*arguments)
+    assert f"stupid {values[10]}" in shown.stdout
+    assert "decided by the head of marked words that comes with the detector" in shown.stderr
     (again,) = records(run(*arguments, "--json", "--prevalence", 0.02))
     assert again["words"] == toxic["words"]
 

@@ -217,6 +217,7 @@ def score(
         require_words(source, column)
 
     from splinelens.apps.detector import Detector
+    from splinelens.detect.word_head import shipped_word_head
     from splinelens.report.terminal import plain_line, print_view, score_table
     from splinelens.texts.plain_text import harmless
 
@@ -276,6 +277,10 @@ def score(
         shared = by is ScoredBy.sentence and threshold is None
         higher = " (higher for the parts of texts of several sentences)" if shared else ""
         typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}{higher}", err=True)
+        if words is SplitBy.shapley:
+            head = shipped_word_head(artifact.name, artifact.origin)
+            decides = "a rule" if head is None else "the head of marked words that comes with the detector"
+            typer.echo(f"which words fire is decided by {decides}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
 
