@@ -310,8 +310,7 @@ def table(data: Path, cache: Path) -> None:
     if explained := record.get("cards"):
         lines += [
             f"**Shipped detectors.** The first label of each, on {_CARD_ROWS:,} texts of the kind that it is for: "
-            f"comments of Jigsaw of at most {_SHORT} characters, of `truth` statements of true-false. In smaller corpora fewer n-grams are certain, "
-            "and halves agree less.",
+            f"comments of Jigsaw of at most {_SHORT} characters, of `truth` statements of true-false.",
             "",
             *bars({f"`{name}`": one for name, one in explained.items()}),
         ]
