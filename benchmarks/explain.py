@@ -217,14 +217,14 @@ def numbers(explanation: Explanation) -> dict[str, Any]:  # Any: plain JSON valu
 def comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
     """Comments of Jigsaw with their labels, test rows first."""
     rows = sorted(jigsaw(data), key=lambda row: row["split"] != "test")[:count]
-    return labeled(rows, f"{count:,} Wikipedia comments (Jigsaw), all of its test rows among them")
+    return labeled(rows, "Wikipedia comments (Jigsaw), all of its test rows among them")
 
 
 def short_comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
     """Random short test comments of Jigsaw with their labels."""
     rows = [row for row in jigsaw(data) if row["split"] == "test" and len(row["comment_text"]) <= _SHORT]
     chosen = np.random.default_rng(0).permutation(len(rows))[:count].tolist()
-    source = f"{count:,} Wikipedia comments of at most {_SHORT} characters (Jigsaw, test rows)"
+    source = f"Wikipedia comments of at most {_SHORT} characters (Jigsaw, test rows)"
     return labeled([rows[at] for at in chosen], source)
 
 
@@ -244,7 +244,7 @@ def statements(data: Path, count: int) -> tuple[Texts, np.ndarray]:
     """Statements of general knowledge, and whether they are true."""
     texts, labels, _ = read_statements(data / "true-false", 10**6, derived=False)
     chosen = np.random.default_rng(0).permutation(len(texts))[:count].tolist()
-    source = f"{count:,} statements of true-false (Azaria and Mitchell)"
+    source = "statements of true-false (Azaria and Mitchell)"
     return Texts(tuple(texts.texts[at] for at in chosen), {}, source), np.array(labels, dtype=float)[chosen]
 
 
@@ -262,7 +262,7 @@ def cards(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
             if artifact.labels[0] in CORPORA:
                 texts, labels = CORPORA[artifact.labels[0]](data, _CARD_ROWS)
                 explanation = explain(name, texts, labels, top=_CARD_TOP)
-                store_explanation(folder, explanation, masked)
+                store_explanation(folder, explanation, masked if artifact.labels[0] == "toxic" else str)
                 explained = numbers(explanation)
             file.write_text(json.dumps(explained))
         written[name] = json.loads(file.read_text())
