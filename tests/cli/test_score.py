@@ -85,7 +85,9 @@ def test_shapley_values_say_which_words_fire(run):
     assert f"stupid {values[10]}" in shown.stdout
     assert "decided by the head of marked words that comes with the detector" in shown.stderr
     (again,) = records(run(*arguments, "--json", "--prevalence", 0.02))
-    assert again["words"] == toxic["words"]
+    assert [word["fires"] for word in again["words"]] == [word["fires"] for word in toxic["words"]]
+    amounts = [[word["contribution"] for word in record["words"]] for record in (again, toxic)]
+    assert amounts[0] == pytest.approx(amounts[1], abs=1e-3)
 
 
 def test_shapley_values_need_learned_margins_and_an_explanation(score):
