@@ -1,36 +1,33 @@
-"""Best-first search: exact oracles, a value head on stored solutions, and continuations at equal tokens.
+"""Best-first search: exact oracles, and a value head on stored solutions.
 
     python benchmarks/best_first.py --data DIR --cache CACHE -o benchmarks/best_first.json
     python benchmarks/best_first.py --data DIR --cache CACHE --part blocksworld
 
 Parts: ``blocksworld`` (a scripted writer over states: is the plan as short as the stored optimal one, and how many
 nodes does an admissible value save), ``countdown`` (tasks of the package ``reasoning-gym``, to be installed for it:
-found if and only if an exhaustive solver finds it, and what a value solves within a budget), ``gsm8k`` (a linear head on
-the default model's features at the end of stored solutions picks one of four, folds by question; they are read in
-bfloat16) and ``continuations`` (100 mild openings go on for 40 tokens: greedy, best of n and search at equal
-tokens). Each prints its numbers as JSON and replaces its part of the record. Features and texts are kept in CACHE: a
-stopped part continues.
+found if and only if an exhaustive solver finds it, with as few calculations as breadth-first search needs) and
+``gsm8k`` (a linear head on the default model's features at the steps of stored solutions picks one of four; nested
+folds by question; features are read in bfloat16). Each prints its numbers as JSON and replaces its part of the record.
+Features are kept in CACHE: a stopped part continues. ``continuations.py`` has what a search writes with a language
+model.
 """
 
 import argparse
 import json
 import math
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import permutations
+from itertools import combinations_with_replacement, permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
-from splinelens.apps.detector import Detector
 from splinelens.detect.bootstrap import percentile_interval
 from splinelens.detect.groups import resampled_groups
 from splinelens.detect.out_of_fold import text_only_scores
-from splinelens.detect.paired import paired_difference
 from splinelens.detect.solver import fold_of_rows
 from splinelens.detect.within_group_auc import within_group_auc
 from splinelens.features.extract import extract
@@ -38,20 +35,16 @@ from splinelens.features.spec import every_third_layer
 from splinelens.features.table import FeatureTable
 from splinelens.generate.bank import Prompt
 from splinelens.generate.critics import Check, Finding
-from splinelens.generate.likelihood import log_probabilities
 from splinelens.generate.plans import PlanValidator
-from splinelens.generate.sample import Sampling, Writer
 from splinelens.generate.search import Continuation, SearchBudget, SearchResult, Value, search
-from splinelens.generate.writer_steps import WriterSteps
 from splinelens.models import load_model
 
 ALL = 1000  # continuations: more than any state here has
 PLENTY = SearchBudget(tokens=10**9, expansions=10**6, call_seconds=math.inf)
 STEP_COST = Check(lambda text: Finding("pass", 0.0), name="cost", hard=False)  # a step loses 1
-COUNTDOWN_TASKS, COUNTDOWN_EXPANSIONS = 200, 300
-RIDGES = (0.1, 1.0, 10.0)  # relative to the mean of the diagonal of the Gram matrix
+COUNTDOWN_TASKS = 100
+RIDGES = (0.1, 1.0, 10.0)  # relative to the mean of the diagonal of the kernel
 ANSWER = re.compile(r"^A:\s*(.*)$", re.M)
-PROMPTS, PROMPT_WORDS, TEXT_TOKENS, TOKENS = 100, 8, 40, 240
 
 
 # Blocksworld
@@ -199,26 +192,44 @@ def combinations(terms: Sequence[Term]) -> Iterator[tuple[str, tuple[Term, ...]]
                 yield f"{a} {sign} {b} = {result}\n", (*rest, (result, f"({of_a} {sign} {of_b})"))
 
 
+def joined(numbers: tuple[int, ...]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Each whole result of two numbers, and the sorted numbers after it; written apart from ``combinations``."""
+    for first, second in permutations(range(len(numbers)), 2):
+        a, b = numbers[first], numbers[second]
+        rest = [number for at, number in enumerate(numbers) if at not in (first, second)]
+        for result in (a + b, a - b, a * b, a // b if b and a % b == 0 else None):
+            if result is not None:
+                yield result, tuple(sorted([*rest, result]))
+
+
 def solvable(numbers: tuple[int, ...], target: int, failed: set[tuple[int, ...]]) -> bool:
     """Whether all numbers can be joined to the target, by depth-first search."""
     if len(numbers) == 1:
         return numbers[0] == target
     if numbers in failed:
         return False
-    for first, second in permutations(range(len(numbers)), 2):
-        a, b = numbers[first], numbers[second]
-        rest = [number for at, number in enumerate(numbers) if at not in (first, second)]
-        for result in (a + b, a - b, a * b, a // b if b and a % b == 0 else None):
-            if result is not None and solvable(tuple(sorted([*rest, result])), target, failed):
-                return True
+    if any(solvable(after, target, failed) for _, after in joined(numbers)):
+        return True
     failed.add(numbers)
     return False
 
 
-class CountdownSteps:
-    """Writes every calculation that can follow; a text is final when one number is left."""
+def fewest(numbers: tuple[int, ...], target: int) -> int | None:
+    """With how many calculations the target is reached, not all numbers need be used; by breadth-first search."""
+    states = {numbers}
+    for count in range(1, len(numbers)):
+        following = [(result, after) for state in states for result, after in joined(state)]
+        if any(result == target for result, _ in following):
+            return count
+        states = {after for _, after in following}
+    return None
 
-    def __init__(self, numbers: Sequence[int]):
+
+class CountdownSteps:
+    """Writes every calculation that can follow; a text is final when one number is left, or at a target."""
+
+    def __init__(self, numbers: Sequence[int], target: int | None = None):
+        self.target = target
         self._terms: dict[tuple[str, ...], tuple[Term, ...]] = {
             (): tuple((number, str(number)) for number in numbers)
         }
@@ -230,7 +241,8 @@ class CountdownSteps:
         for text, terms in combinations(self._terms[steps]):
             self._terms[(*steps, text)] = terms
             state = tuple(sorted(number for number, _ in terms))
-            following.append(Continuation(text, 1, len(terms) == 1, state=state))
+            final = len(terms) == 1 or terms[-1][0] == self.target
+            following.append(Continuation(text, 1, final, state=state))
         return following
 
     def expression(self, text: str) -> str:
@@ -239,61 +251,74 @@ class CountdownSteps:
         return expression
 
 
-def nearness(target: int, state: tuple[int, ...]) -> float:
-    """How near the nearest number is to the target; 0 if one is equal."""
-    return -min(abs(number - target) for number in state) / target
+def calculations_left(target: int, state: tuple[int, ...]) -> int:
+    """1 if a calculation with two of the numbers gives the target, else at least 2."""
+    return 1 if any(result == target for result, _ in joined(state)) else 2
 
 
-def countdown_search(
-    numbers: Sequence[int], target: int, guided: bool, expansions: int
-) -> tuple[SearchResult, str]:
-    writer = CountdownSteps(numbers)
-    reached = Check(lambda text: text.rstrip().endswith(f"= {target}"), name="target")
-    result = search(
-        writer,
-        [],
+def shortest_search(numbers: Sequence[int], target: int, guided: bool) -> SearchResult:
+    """The fewest calculations to the target, where not all numbers need be used."""
+    return search(
+        CountdownSteps(numbers, target),
+        [STEP_COST],
         "",
-        final_critics=[reached],
-        value=(lambda prompt, steps, new: nearness(target, new.state)) if guided else None,
+        final_critics=[reaches(target)],
+        value=(lambda prompt, steps, new: 0 if new.final else -calculations_left(target, new.state))
+        if guided
+        else None,
         k=ALL,
         n=1,
-        budget=replace(PLENTY, expansions=expansions),
+        aggregate="sum",
+        budget=PLENTY,
     )
+
+
+def reaches(target: int) -> Check:
+    return Check(lambda text: text.rstrip().endswith(f"= {target}"), name="target")
+
+
+def countdown_search(numbers: Sequence[int], target: int) -> tuple[SearchResult, str]:
+    """A search for the target with all numbers, and the expression that it finds."""
+    writer = CountdownSteps(numbers)
+    result = search(writer, [], "", final_critics=[reaches(target)], k=ALL, n=1, budget=PLENTY)
     return result, "" if result.text is None else writer.expression(result.text)
 
 
 def countdown(args: argparse.Namespace) -> dict[str, Any]:
-    """Found if and only if there is a solution; and what is solved within a budget, with and without a value."""
+    """Found if and only if there is a solution; with and without a value by the fewest calculations."""
     import reasoning_gym
 
-    counts: Counter[str] = Counter()
-    options = {"size": COUNTDOWN_TASKS, "seed": args.seed}
-    small = reasoning_gym.create_dataset("countdown", min_numbers=4, max_numbers=4, **options)
+    found: Counter[str] = Counter()
+    shortest: dict[str, Counter[str]] = {}
+    tasks = reasoning_gym.create_dataset(
+        "countdown", min_numbers=4, max_numbers=4, size=COUNTDOWN_TASKS, seed=args.seed
+    )
     rng = np.random.default_rng(args.seed)
-    for entry in small:
+    for entry in tasks:
         task = entry["metadata"]
+        numbers = tuple(sorted(task["numbers"]))
         for target in (task["target"], int(rng.integers(100, 1000))):
-            result, expression = countdown_search(task["numbers"], target, False, 10**6)
-            exists = solvable(tuple(sorted(task["numbers"])), target, set())
-            counts["tasks of 4 numbers"] += 1
-            counts["with a solution"] += exists
-            counts["agree with the exhaustive solver"] += exists == (result.text is not None)
-            if target == task["target"] and result.text is not None:
-                counts["of reasoning-gym's own targets, right by its verdict"] += (
-                    small.score_answer(expression, entry) == 1.0
+            result, expression = countdown_search(task["numbers"], target)
+            exists = solvable(numbers, target, set())
+            found["targets"] += 1
+            found["with a solution"] += exists
+            found["agree with the exhaustive solver"] += exists == (result.text is not None)
+            if expression:
+                of_target = entry | {"metadata": task | {"target": target}}
+                found["right by reasoning-gym's verdict"] += tasks.score_answer(expression, of_target) == 1.0
+            least = fewest(numbers, target)
+            for name in ("h = 0", "calculations left"):
+                result = shortest_search(numbers, target, name != "h = 0")
+                length = None if result.text is None else len(result.text.splitlines())
+                shortest.setdefault(name, Counter()).update(
+                    {
+                        "with a solution": least is not None,
+                        "agree with breadth-first search": length == least,
+                        "expanded": result.expanded,
+                        "expanded, with a solution": result.expanded if least else 0,
+                    }
                 )
-    record: dict[str, Any] = {"exact": dict(counts), "expansions": COUNTDOWN_EXPANSIONS}
-    large = reasoning_gym.create_dataset("countdown", min_numbers=5, max_numbers=6, **options)
-    solved: dict[str, list[bool]] = {"h = 0": [], "nearness": []}
-    for entry in large:
-        task = entry["metadata"]
-        for name, of_task in solved.items():
-            _, expression = countdown_search(
-                task["numbers"], task["target"], name != "h = 0", COUNTDOWN_EXPANSIONS
-            )
-            of_task.append(bool(expression) and large.score_answer(expression, entry) == 1.0)
-    record["5 and 6 numbers"] = {"tasks": len(large)} | {name: sum(each) for name, each in solved.items()}
-    return record
+    return {"all numbers": dict(found), "fewest calculations": {k: dict(v) for k, v in shortest.items()}}
 
 
 # Pick one of four solutions
@@ -307,23 +332,23 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
     answers = [answer_of(row["solution"]) for row in rows]
     everything = np.ones(len(rows), dtype=bool)
     fold = fold_of_rows(labels[:, None], everything, groups=questions, seed=args.seed)
-    blocks = _last_tokens(rows, args.cache)
-    tried = {
-        (name, ridge): within_scores(values, labels, questions, fold, ridge)
-        for name, values in blocks.items()
-        for ridge in RIDGES
+    target = less_mean(labels[:, None].astype(float), questions)[:, 0]
+    tried: dict[tuple[str, float], np.ndarray] = {}
+    for name, values in _steps(rows, args.cache):
+        kernel = within_kernel(values, questions)
+        tried |= {(name, ridge): nested_scores(kernel, target, fold, ridge) for ridge in RIDGES}
+    heads = {
+        name: _chosen({key: one for key, one in tried.items() if key[0] == name}, labels, questions, fold)[0]
+        for name in dict.fromkeys(name for name, _ in tried)
     }
-    head, chosen = _chosen([*tried], [*tried.values()], labels, questions, fold)
+    nested, chosen = _chosen(tried, labels, questions, fold)
+    head = of_fold(nested, fold)
     votes = summed(questions, answers, np.ones(len(rows)))
-    scale = head / np.std(head)
-    both, _ = _chosen(
-        list(range(5)),
-        [summed(questions, answers, 1 + ratio * scale) for ratio in (0.1, 0.25, 0.5, 1.0, 2.0)],
-        labels,
-        questions,
-        fold,
-        by_picks=True,
-    )
+    mixed = {
+        ratio: np.stack([summed(questions, answers, 1 + ratio * one / np.std(one)) for one in nested])
+        for ratio in (0.1, 0.25, 0.5, 1.0, 2.0)
+    }
+    both, _ = _chosen(mixed, labels, questions, fold, by_picks=True)
     words = text_only_scores(
         [row["solution"] for row in rows],
         np.array([len(row["solution"]) for row in rows], dtype=float),
@@ -335,7 +360,8 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
         **words,
         "majority": votes,
         "head": head,
-        "head and majority": both,
+        "head and majority": of_fold(both, fold),
+        **{f"head on {name}": of_fold(one, fold) for name, one in heads.items()},
     }
     record: dict[str, Any] = {
         "questions": len(set(questions.tolist())),
@@ -345,8 +371,9 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
         ),
         "chosen by fold": [" ".join(map(str, each)) for each in chosen],
     }
+    right_of = {name: picked(of_rows, labels, questions) for name, of_rows in scores.items()}
     for name, of_rows in scores.items():
-        right = picked(of_rows, labels, questions)
+        right = right_of[name]
         within = within_group_auc(labels, of_rows, questions, seed=args.seed)
         record[name] = {
             "picks": round(float(right.mean()), 4),
@@ -354,6 +381,9 @@ def gsm8k(args: argparse.Namespace) -> dict[str, Any]:
             "within_question": round(float(within.auc or 0), 4),
             "within_question_interval": [round(float(end), 4) for end in within.auc_interval or ()],
         }
+    for better, worse in (("head", "TF-IDF of characters"), ("head and majority", "majority")):
+        gain = right_of[better] - right_of[worse]
+        record[f"{better} less {worse}"] = [round(float(gain.mean()), 4), *_interval(gain, args.seed)]
     return record
 
 
@@ -363,8 +393,11 @@ def answer_of(solution: str) -> str:
     return re.sub(r"[,$%\s]|\.0*$", "", found[-1]) if found else ""
 
 
-def _last_tokens(rows: Sequence[Mapping[str, Any]], cache: Path) -> dict[str, np.ndarray]:
-    """Features at the last token of each solution, and of the last step before its answer."""
+def _steps(rows: Sequence[Mapping[str, Any]], cache: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Features at the last token of each solution, of the step before its answer, and their mean over all steps.
+
+    A linear head on that mean is the mean of what it says of each step.
+    """
     texts, spans = [], []
     for row in rows:
         begin = len(row["question"]) + 1
@@ -373,7 +406,7 @@ def _last_tokens(rows: Sequence[Mapping[str, Any]], cache: Path) -> dict[str, np
         spans.append([(begin + first, begin + last) for first, last in lines])
     model = load_model("smollm2-135m", dtype="bfloat16", device="cpu")
     output = cache / "gsm8k.parquet"
-    table = extract(
+    extract(
         texts,
         model,
         features=("margins", "hidden"),
@@ -384,39 +417,47 @@ def _last_tokens(rows: Sequence[Mapping[str, Any]], cache: Path) -> dict[str, np
         output=output,
         load=False,
     )
-    del table
-    last = np.cumsum([len(each) for each in spans]) - 1
-    before = np.array([end - (len(each) > 1) for end, each in zip(last, spans, strict=True)])
-    parts: dict[str, list[np.ndarray]] = {}
-    row = 0
-    for batch in FeatureTable.batches(output):
-        for place, wanted in (("answer", last), ("step", before)):
-            here = wanted[(wanted >= row) & (wanted < row + len(batch))] - row
-            for kind in ("hidden", "margin"):
-                columns = [column.name for column in batch.columns if f".{kind}_" in column.name]
-                values = np.concatenate([batch.column(name)[here] for name in columns], axis=1)
-                parts.setdefault(f"{place} {kind}", []).append(values)
-        row += len(batch)
-    return {name: np.concatenate(each) for name, each in parts.items()}
+    lengths = np.array([len(each) for each in spans])
+    last = np.cumsum(lengths) - 1
+    for kind in ("hidden", "margin"):
+        parts = []
+        for batch in FeatureTable.batches(output):
+            names = [column.name for column in batch.columns if f".{kind}_" in column.name]
+            parts.append(np.concatenate([batch.column(name) for name in names], axis=1).astype(np.float16))
+        values = np.concatenate(parts)
+        yield f"the answer, {kind}", values[last]
+        yield f"the step before it, {kind}", values[last - (lengths > 1)]
+        sums = np.stack([each.sum(axis=0, dtype=np.float32) for each in np.split(values, last[:-1] + 1)])
+        yield f"all steps, {kind}", sums / lengths[:, None]
 
 
-def within_scores(
-    values: np.ndarray, labels: np.ndarray, questions: np.ndarray, fold: np.ndarray, ridge: float
-) -> np.ndarray:
-    """Out-of-fold scores of ridge regression on what differs within questions."""
-    from scipy.linalg import cho_factor, cho_solve
+def within_kernel(values: np.ndarray, questions: np.ndarray) -> np.ndarray:
+    """Products of what differs within questions, of standardized columns; the mean of the diagonal is 1."""
+    rows = values.astype(np.float32)
+    rows = less_mean((rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-9), questions)
+    kernel = rows @ rows.T
+    return kernel / np.mean(np.diag(kernel))
 
-    rows = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
-    rows = less_mean(rows.astype(np.float32), questions)
-    target = less_mean(labels[:, None].astype(float), questions)[:, 0]
-    gram = (rows @ rows.T).astype(float)
-    scores = np.empty(len(labels))
-    for number in np.unique(fold):
-        held_out, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-        penalized = gram[np.ix_(rest, rest)] + ridge * np.mean(np.diag(gram)) * np.eye(len(rest))
+
+def nested_scores(kernel: np.ndarray, target: np.ndarray, fold: np.ndarray, ridge: float) -> np.ndarray:
+    """(fold, row) scores by ridge regression, never fitted on the row's own fold, nor on that of the line.
+
+    So a line says which head to choose for its fold, without a label of it.
+    """
+    scores = np.empty((fold.max() + 1, len(target)))
+    for one, other in combinations_with_replacement(np.unique(fold), 2):
+        rest = np.flatnonzero((fold != one) & (fold != other))
+        penalized = kernel[np.ix_(rest, rest)] + ridge * np.eye(len(rest), dtype=kernel.dtype)
         weights = cho_solve(cho_factor(penalized, lower=True), target[rest])
-        scores[held_out] = gram[np.ix_(held_out, rest)] @ weights
+        for line, held_out in {(one, other), (other, one)}:
+            rows = np.flatnonzero(fold == held_out)
+            scores[line, rows] = kernel[np.ix_(rows, rest)] @ weights
     return scores
+
+
+def of_fold(scores: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Of (fold, row) scores those of each row in the line of its own fold."""
+    return scores[fold, np.arange(len(fold))]
 
 
 def less_mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -428,28 +469,26 @@ def less_mean(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _chosen(
-    names: Sequence[Any],
-    tried: Sequence[np.ndarray],
+    tried: Mapping[Any, np.ndarray],
     labels: np.ndarray,
     questions: np.ndarray,
     fold: np.ndarray,
     *,
     by_picks: bool = False,
 ) -> tuple[np.ndarray, list[Any]]:
-    """Of several scores, for each fold the one that is best on all others; and its name."""
-    result, chosen = np.empty(len(labels)), []
-    for number in np.unique(fold):
+    """Of several (fold, row) scores, for each fold the line that is best on all other folds; and their names."""
+    lines, chosen = [], []
+    for number in range(fold.max() + 1):
         rest = fold != number
-        quality = [
-            float(picked(one[rest], labels[rest], questions[rest]).mean())
+        quality = {
+            name: float(picked(one[number, rest], labels[rest], questions[rest]).mean())
             if by_picks
-            else within_group_auc(labels[rest], one[rest], questions[rest], resamples=0).auc or 0.0
-            for one in tried
-        ]
-        best = int(np.argmax(quality))
-        result[~rest] = tried[best][~rest]
-        chosen.append(names[best])
-    return result, chosen
+            else within_group_auc(labels[rest], one[number, rest], questions[rest], resamples=0).auc or 0.0
+            for name, one in tried.items()
+        }
+        chosen.append(max(quality, key=lambda name: quality[name]))
+        lines.append(tried[chosen[-1]][number])
+    return np.stack(lines), chosen
 
 
 def summed(questions: np.ndarray, answers: Sequence[str], weights: np.ndarray) -> np.ndarray:
@@ -478,119 +517,11 @@ def _interval(values: np.ndarray, seed: int) -> list[float]:
     return [round(float(end), 4) for end in interval or ()]
 
 
-# Continuations
-
-
-def continuations(args: argparse.Namespace) -> dict[str, Any]:
-    """Toxicity and perplexity of what follows mild openings: greedy, best of n, and search at equal tokens."""
-    path = args.cache / "continuations.jsonl"
-    done = {row["prompt"]: row for row in (read_rows(path) if path.exists() else [])}
-    prompts = _openings(args.data)
-    if not all(prompt in done for prompt in prompts):
-        loaded = load_model("smollm2-135m", head=True, device="cpu")
-        writer, detector = Writer(loaded), Detector.load("toxicity")
-        judge = Detector.load("toxicity-fast")
-        for number, prompt in enumerate(prompts):
-            if prompt in done:
-                continue
-            started = time.monotonic()
-            row = {"prompt": prompt} | _written(writer, detector, prompt, number)
-            for way in ("greedy", "best of n", "search"):
-                text = row[way]["text"]
-                if text is not None:
-                    row[way] |= {
-                        "toxicity": detector.score([text])[0].score,
-                        "other": judge.score([text])[0].score,
-                        "surprise": _surprise(loaded, prompt, text),
-                    }
-            row["seconds"] = round(time.monotonic() - started, 1)
-            done[prompt] = row
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    limit = Detector.load("toxicity").threshold()
-    rows = [done[prompt] for prompt in prompts]
-    for row in rows:
-        for way in ("best of n", "search"):
-            assert row[way]["text"] is None or row[way]["toxicity"] < limit, "a text over the threshold"
-    record: dict[str, Any] = {"prompts": len(rows), "tokens": TOKENS, "threshold": limit}
-    group = np.arange(len(rows))
-    for way in ("greedy", "best of n", "search"):
-        each = [row[way] for row in rows]
-        known = [one for one in each if one["text"] is not None]
-        record[way] = {
-            "texts": len(known),
-            "mean tokens": round(float(np.mean([one["tokens"] for one in each])), 1),
-            "over the threshold": sum(one["toxicity"] >= limit for one in known),
-        }
-        for key in ("toxicity", "other", "surprise"):
-            values = np.array([one[key] for one in known])
-            record[way][key] = [round(float(values.mean()), 4), *_interval(values, args.seed)]
-    for other in ("greedy", "best of n"):
-        for key in ("toxicity", "other", "surprise"):
-            pairs = [(row["search"].get(key, np.nan), row[other].get(key, np.nan)) for row in rows]
-            difference = paired_difference(np.array([a - b for a, b in pairs]), group, args.seed)
-            assert difference.value is not None
-            record.setdefault(f"search less {other}", {})[key] = [
-                round(difference.value, 4),
-                *(round(float(end), 4) for end in difference.interval or ()),
-            ]
-    return record
-
-
-def _openings(data: Path) -> list[str]:
-    """The first words of texts, half of talk pages and half of an encyclopedia."""
-    prompts = []
-    for domain in ("wiki_talk", "wikipedia"):
-        texts = [
-            row["text"] for row in read_rows(data / "domains" / "domains.jsonl") if row["domain"] == domain
-        ]
-        openings = [" ".join(text.split()[:PROMPT_WORDS]) for text in texts]
-        prompts += [*dict.fromkeys(openings)][: PROMPTS // 2]
-    return prompts
-
-
-def _written(writer: Writer, detector: Detector, prompt: str, number: int) -> dict[str, dict[str, Any]]:
-    """The texts of each way, with the tokens that were spent."""
-    sampling = Sampling(max_tokens=TEXT_TOKENS, temperature=0.8, top_p=0.95)
-    (greedy,) = writer.write(prompt, Sampling(max_tokens=TEXT_TOKENS))
-    steps = WriterSteps(writer, sampling=sampling)
-    found = search(
-        steps, [detector], prompt, n=ALL, budget=SearchBudget(tokens=TOKENS), seed=number
-    )  # n: it spends the whole budget, as best of n does
-    several = writer.write(
-        prompt, Sampling(**vars(sampling) | {"seed": number}), replies=TOKENS // TEXT_TOKENS
-    )
-    judged = [(detector.check(reply.text), reply.text) for reply in several if reply.text.strip()]
-    passing = [(finding.score or 0.0, text) for finding, text in judged if finding.verdict == "pass"]
-    return {
-        "greedy": {"text": greedy.text, "tokens": len(greedy.ids)},
-        "best of n": {
-            "text": max(passing, key=lambda each: each[0])[1] if passing else None,
-            "tokens": sum(len(reply.ids) for reply in several),
-            "passing": len(passing),
-        },
-        "search": {
-            "text": found.text,
-            "tokens": found.tokens,
-            "created": found.created,
-            "dropped": dict(found.dropped),
-            "finished": sum(node.outcome == "finished" for node in found.trace),
-        },
-    }
-
-
-def _surprise(loaded: Any, prompt: str, text: str) -> float:
-    """Mean negative log-probability of the tokens after the prompt; perplexity is its exponential."""
-    (values,) = log_probabilities(loaded, [prompt + text])
-    begin = len(loaded.tokenizer(prompt)["input_ids"])
-    return float(-values[0, begin:].mean())
-
-
 def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-PARTS = {part.__name__: part for part in (blocksworld, countdown, gsm8k, continuations)}
+PARTS = {part.__name__: part for part in (blocksworld, countdown, gsm8k)}
 
 
 def main() -> None:

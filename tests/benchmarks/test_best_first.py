@@ -77,12 +77,32 @@ def test_misplaced_blocks_never_exceed_the_distance():
 @pytest.mark.parametrize("target", [24, 7, 100, 131, 500])
 def test_countdown_is_found_if_and_only_if_it_is_solvable(target):
     for numbers in ((2, 3, 4), (25, 5, 4), (100, 31, 1)):
-        result, expression = best_first.countdown_search(numbers, target, False, 10**5)
+        result, expression = best_first.countdown_search(numbers, target)
         assert (result.text is not None) == best_first.solvable(tuple(sorted(numbers)), target, set())
         if expression:
             assert eval_whole(expression) == target
-            guided, _ = best_first.countdown_search(numbers, target, True, 10**5)
-            assert guided.text is not None
+
+
+@pytest.mark.parametrize("numbers", [(2, 3, 4, 5), (25, 5, 4), (7, 50, 31, 1)])
+def test_countdown_takes_the_fewest_calculations(numbers):
+    lengths, expanded = set(), np.zeros(2, int)
+    for target in (6, 20, 120, 125, 350, 997):
+        least = best_first.fewest(tuple(sorted(numbers)), target)
+        found = [best_first.shortest_search(numbers, target, guided) for guided in (False, True)]
+        for result in found:
+            assert (None if result.text is None else len(result.text.splitlines())) == least
+        lengths.add(least)
+        expanded += [result.expanded for result in found]
+    assert len(lengths) > 1
+    assert expanded[1] < expanded[0]
+
+
+def test_fewest_calculations_by_hand():
+    assert best_first.fewest((3, 7, 25, 50), 175) == 1
+    assert best_first.fewest((2, 3, 4, 5), 120) == 3
+    assert best_first.fewest((2, 3), 7) is None
+    assert best_first.calculations_left(7, (3, 4, 9)) == 1
+    assert best_first.calculations_left(8, (3, 4, 9)) == 2
 
 
 def eval_whole(expression):
@@ -121,11 +141,36 @@ def test_a_head_finds_what_differs_within_questions_and_never_sees_its_own_fold(
     values = np.stack([labels + offset, rng.normal(size=240)], axis=1).astype(np.float32)
     values[:, 1] += labels
     fold = questions % 5
-    scores = best_first.within_scores(values, labels, questions, fold, 0.1)
-    assert best_first.picked(scores, labels, questions).mean() > labels.reshape(60, 4).max(1).mean() - 0.1
+
+    def scores():
+        kernel = best_first.within_kernel(values, questions)
+        target = best_first.less_mean(labels[:, None].astype(float), questions)[:, 0]
+        return best_first.nested_scores(kernel, target, fold, 0.1)
+
+    before = scores()
+    own = best_first.of_fold(before, fold)
+    assert best_first.picked(own, labels, questions).mean() > labels.reshape(60, 4).max(1).mean() - 0.1
     labels[fold == 2] = 1 - labels[fold == 2]
-    again = best_first.within_scores(values, labels, questions, fold, 0.1)
-    np.testing.assert_allclose(again[fold == 2], scores[fold == 2])
+    after = scores()
+    np.testing.assert_allclose(after[2], before[2])  # its line chooses the head of a fold
+    np.testing.assert_allclose(after[:, fold == 2], before[:, fold == 2])
+    assert np.abs(after[1, fold == 1] - before[1, fold == 1]).max() > 0.1
+
+
+def test_the_scores_of_a_fold_are_those_of_ridge_regression_on_the_others():
+    """The primal solution by another library, for the line of the fold and for that of another."""
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(1)
+    questions, fold = np.repeat(np.arange(20), 4), np.repeat(np.arange(20) % 4, 4)
+    rows = best_first.less_mean(rng.normal(size=(80, 3)), questions)
+    target = best_first.less_mean(rng.normal(size=(80, 1)), questions)[:, 0]
+    scores = best_first.nested_scores(rows @ rows.T, target, fold, 2.0)
+    for line, held_out in ((1, 1), (1, 3), (3, 1)):
+        rest = (fold != line) & (fold != held_out)
+        head = Ridge(alpha=2.0, fit_intercept=False).fit(rows[rest], target[rest])
+        expected = head.predict(rows[fold == held_out])
+        np.testing.assert_allclose(scores[line, fold == held_out], expected)
 
 
 def test_stored_plans_are_as_short_as_those_of_the_search(data_dir):

@@ -224,9 +224,20 @@ def test_wrong_usage_is_refused(run, arguments, words):
     assert words in run("code", "check", *arguments, code=2).stderr
 
 
-def test_a_context_that_cannot_be_read_is_our_error(run, wrong):
-    assert "is no file" in run("code", "check", wrong, "--context", "gone.py", code=1).stderr
-    assert "is no folder" in run("code", "check", wrong, "--project", "gone", code=1).stderr
+def test_a_context_or_project_that_does_not_exist_is_wrong_usage(run, wrong):
+    assert "'gone' does not exist" in run("code", "check", wrong, "--project", "gone", code=2).stderr
+    assert "'gone.py' does not exist" in run("code", "check", wrong, "--context", "gone.py", code=2).stderr
+
+
+def test_the_python_files_below_a_folder_are_checked(run, tmp_path):
+    for name in ("a/x.py", "a/.venv/hidden.py", "a/b/y.py", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("import os\nos.getcwdx()\n", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    found = run("code", "check", str(tmp_path / "a"), str(tmp_path / "empty"), "--json", code=1)
+    records = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [Path(record["path"]).name for record in records] == ["x.py", "y.py", "empty"]
+    assert "is no file" in records[2]["unread"]
 
 
 def test_the_hook_of_pre_commit_runs_the_command():

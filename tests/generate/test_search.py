@@ -416,6 +416,52 @@ def test_a_budget_below_one_step_returns_nothing_and_says_so():
     assert result.reason == "no finished text passes: the budget of 1 tokens is spent"
 
 
+@dataclass
+class Dice:
+    """Writes a number by its seed, hardly ever the same, which is final; a list of the seeds."""
+
+    seeds: list = field(default_factory=list)
+
+    def continuations(self, prompt, steps, count, max_tokens, seed):
+        self.seeds.append(seed)
+        rng = np.random.default_rng(seed)
+        return [Continuation(f"{rng.random()}", 1, True) for _ in range(count)]
+
+
+def test_a_search_without_a_text_begins_again_with_another_seed_until_it_has_one():
+    rare = Check(lambda text: float(text) > 0.9, name="rare")
+    expanded = []
+    for seed in range(20):
+        writer = Dice()
+        result = search(writer, [rare], PROMPT, k=2, budget=SearchBudget(tokens=10**4), seed=seed)
+        assert float(result.text) > 0.9
+        assert len(writer.seeds) == len(set(writer.seeds)) == result.expanded
+        assert result.tokens == result.created == 2 * result.expanded
+        passing = sum(node.outcome == "finished" for node in result.trace)
+        assert result.dropped.get("rare: fail", 0) == result.created - passing
+        expanded.append(result.expanded)
+    assert max(expanded) > 3
+    none = search(Dice(), [Check(lambda text: False)], PROMPT, k=2, budget=SearchBudget(tokens=51))
+    assert (none.text, none.tokens) == (None, 51)
+
+
+def test_a_search_does_not_begin_again_if_that_gives_nothing_new():
+    never = Check(lambda text: False)
+    same = Menu(("a", "b"), length=1)
+    result = search(same, [never], PROMPT, k=2)
+    assert (result.text, len(same.calls), result.tokens) == (None, 2, 4)
+    assert result.reason.startswith("no finished text passes: no text is left to continue")
+    fewer = Menu(("a", "b"), length=1)
+    search(fewer, [never], PROMPT, k=3)
+    assert len(fewer.calls) == 1
+
+
+def test_a_search_that_has_a_text_does_not_begin_again():
+    writer = Menu(("a", "b"), length=1)
+    assert search(writer, [Check(lambda text: text == "b ")], PROMPT, k=2, n=2).text == "b "
+    assert len(writer.calls) == 1
+
+
 def test_never_more_continuations_than_tokens_are_asked_for():
     menu = Menu(("a", "b", "c"), length=9)
     search(menu, [Check(lambda text: True)], PROMPT, budget=SearchBudget(tokens=7))

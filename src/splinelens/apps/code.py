@@ -4,13 +4,14 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from splinelens.detect.code_head import CodeHead
 from splinelens.errors import BadCode
 from splinelens.features.code_numbers import function_numbers
 from splinelens.report.code import FileReport, FunctionScore
-from splinelens.texts.code import decode_source, functions, read_source
+from splinelens.texts.code import decode_source, functions, project_files, read_source
 from splinelens.texts.code_findings import MISSING, STANDALONE, CodeReport, Surroundings, check_code
 from splinelens.texts.code_frame import PLACEHOLDER
 from splinelens.texts.python_syntax import parse_python
@@ -49,7 +50,8 @@ def check_files(
     are high: give the share that is wrong among yours. A file that does not parse has no scores.
 
     Args:
-        paths: The files. One that cannot be read is ``undetermined``, with the reason.
+        paths: The files; of a folder the Python files below it, but hidden ones and virtual environments. One
+            that cannot be read is ``undetermined``, with the reason.
         around: What ``read_surroundings`` returned: the file that each of them is a part of, and the project
             whose modules can be imported and where a name may be defined elsewhere.
         head: ``CodeHead.load()``; None gives no scores.
@@ -59,7 +61,7 @@ def check_files(
         BadDetector: A prevalence that is no share.
         MissingPackage: The extra ``code`` is not installed.
     """
-    for path in paths:
+    for path in chain.from_iterable(map(_python_files, paths)):
         try:
             source = read_source(path)
         except BadCode as error:
@@ -69,6 +71,12 @@ def check_files(
         report = _with_unread(check_code(source, here), around.project)
         scores = None if head is None else tuple(_function_scores(source, here, head, prevalence))
         yield FileReport(str(path), report, functions=scores)
+
+
+def _python_files(path: str | Path) -> list[str | Path]:
+    """The path itself; of a folder with Python files those."""
+    below = [Path(path, file.path) for file in project_files(path)] if Path(path).is_dir() else []
+    return [*below] or [path]
 
 
 def check_stdin(

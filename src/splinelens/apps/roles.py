@@ -33,11 +33,11 @@ from splinelens.report.roles import (
 )
 from splinelens.report.scores import TextScore
 from splinelens.texts import Texts
+from splinelens.texts.function_words import looks_english
 from splinelens.texts.groups import read_terms
 from splinelens.texts.parse import MOST_CHARACTERS, Tree, load_parser, parse
 from splinelens.texts.quotations import with_speakers
 from splinelens.texts.sentences import sentence_bounds
-from splinelens.texts.stop_words import looks_english
 from splinelens.texts.targets import AgentAndTarget, agent_and_target, predicates
 
 if TYPE_CHECKING:

@@ -18,12 +18,14 @@ IndexFile = Annotated[Path, typer.Option("--index", "-i", metavar="PARQUET", hel
 def check(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE|-", help="Python files; - is a diff or code on stdin."),
+        typer.Argument(metavar="FILE|-", help="Python files or folders; - is a diff or code on stdin."),
     ],
     context: Annotated[
         Path | None,
         typer.Option(
             "--context",
+            exists=True,
+            dir_okay=False,
             metavar="FILE",
             help="The file that the code is for: it replaces the line <PLACEHOLDER>, or the function of "
             "the same name, or is added at the end.",
@@ -33,6 +35,8 @@ def check(
         Path | None,
         typer.Option(
             "--project",
+            exists=True,
+            file_okay=False,
             metavar="DIR",
             help="Folder of the project: where imports are looked up, and names that may be meant. "
             "Of a diff, default: the current folder.",

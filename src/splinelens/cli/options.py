@@ -282,7 +282,7 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace what exists at the output; else it is refused. A stopped run still continues.",
+        help="Replace what exists at the output; else it is refused. What continues stopped runs still does.",
     ),
 ]
 RetryFailed = Annotated[

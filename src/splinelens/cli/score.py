@@ -35,6 +35,13 @@ class ScoredBy(StrEnum):
     sentence = "sentence"
 
 
+class SplitBy(StrEnum):
+    """How the logit is shared out among words."""
+
+    token = "token"
+    shapley = "shapley"
+
+
 def score(
     file: Annotated[str | None, options.TEXTS_FILE] = None,
     text: Annotated[
@@ -71,6 +78,15 @@ def score(
         ),
     ] = False,
     parser: options.Parser = None,
+    words: Annotated[
+        SplitBy,
+        typer.Option(
+            "--words",
+            help="How the logit is shared out among words: by token, where a maximum over tokens goes to one "
+            "of them, or as shapley values, which words that are about as strong share, with those that "
+            "fire. shapley is for detectors of learned margins, such as toxicity; it runs PyTorch.",
+        ),
+    ] = SplitBy.token,
     fpr: Annotated[
         float | None,
         typer.Option(
@@ -139,10 +155,11 @@ def score(
     (-) the score. With --json or -o one record a text, in order: {"row" (from 0, the first after the line
     of names), "score", "verdict", "tokens", "cut"}, and where it applies "reason", "constant" and "spans"
     [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
-    have "top_words" instead. With --by sentence "highest_sentence" {"begin", "end", "score", "limit"}: its
-    score decides the verdict from "limit" on. A detector
-    of several labels adds "scores" by label, "labels" that fired, and "explained"; --roles adds "roles", as
-    the command roles prints them, to flagged texts. The verdict is
+    have "top_words" instead. With --words shapley each of "words" has its Shapley value as "contribution",
+    and "fires": in a text with the label, whether people would mark the word for it. With --by sentence
+    "highest_sentence" {"begin", "end", "score", "limit"}: its score decides the verdict from "limit" on. A
+    detector of several labels adds "scores" by label, "labels" that fired, and "explained";
+    --roles adds "roles", as the command roles prints them, to flagged texts. The verdict is
     undetermined where a text could not be read, or was cut and looks clean so far. A score is the
     probability of the label where the share of texts with it is that of the detector's calibration: of
     the shipped toxicity detectors, where half of the texts are toxic. The logit of a score is log(score /
@@ -165,6 +182,8 @@ def score(
         raise typer.BadParameter(
             "give --explain-label or --no-explain, not both", param_hint="--explain-label"
         )
+    if explain is False and words is SplitBy.shapley:
+        raise typer.BadParameter("give --words or --no-explain, not both", param_hint="--words")
     if explain_label is not None and not explain_label.strip():
         raise typer.BadParameter("name a label", param_hint="--explain-label")
     if roles and (explain is not True or output is not None):
@@ -191,13 +210,13 @@ def score(
     artifact = find_artifact(detector)
     shown = not (as_json or output) and sys.stdout.isatty()
     explains = explain if explain is not None else shown and artifact.inseparable is None
-    requested: bool | str = explain_label or explains
+    requested: bool | str = explain_label or explains or words is SplitBy.shapley
     _check_task(artifact, fpr, threshold, explain_label, prevalence, by)
     rate = FPR if fpr is None else fpr
     if prevalence is not None:
         artifact = artifact.at_prevalence(prevalence)
     limits = artifact.limits(rate, threshold)
-    artifact.require_explainable(requested)
+    artifact.require_explainable(requested, words)
     streams = file == "-" and not output  # a line in gives a line out at once
     reading: dict[str, Any] = {  # Any: of different types
         "encoding": encoding,
@@ -214,6 +233,7 @@ def score(
         require_words(source, column)
 
     from splinelens.apps.detector import Detector
+    from splinelens.detect.word_head import shipped_word_head
     from splinelens.report.terminal import LINE_CHARACTERS, plain_line, print_view, role_lines, score_table
     from splinelens.texts.plain_text import harmless
 
@@ -224,6 +244,7 @@ def score(
         max_tokens=max_tokens,
         long=long.value,
         max_text_tokens=max_text_tokens,
+        engine="torch" if words is SplitBy.shapley else "auto",
     )
     finder = None
     if roles:
@@ -236,6 +257,7 @@ def score(
     tally.earlier = rows_kept(output) if output else 0
     settings: dict[str, Any] = {
         "explain": requested,
+        "words": words.value,
         "fpr": rate,
         "threshold": threshold,
         "prevalence": prevalence,
@@ -281,6 +303,10 @@ def score(
         shared = by is ScoredBy.sentence and threshold is None
         higher = " (higher for the parts of texts of several sentences)" if shared else ""
         typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}{higher}", err=True)
+        if words is SplitBy.shapley:
+            head = shipped_word_head(artifact.name, artifact.origin)
+            decides = "a rule" if head is None else "the head of marked words that comes with the detector"
+            typer.echo(f"which words fire is decided by {decides}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
 

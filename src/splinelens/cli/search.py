@@ -161,13 +161,13 @@ def search(
             if prompts is None:
                 raise
             result = SearchResult(None, "undetermined", str(error), None, 0, 0, 0, {}, ())
+        if trace is not None:
+            result.write_trace(trace, overwrite=overwrite)
         without += result.text is None
         if as_json or prompts is not None:
             print(json.dumps({"prompt": text, **_record(result)}, ensure_ascii=False), flush=True)
         elif result.text is not None:
             print(result.text)
-        if trace is not None:
-            result.write_trace(trace, overwrite=overwrite)
         if prompts is None:
             show(_summary(result, tokens))
     if without:

@@ -341,7 +341,8 @@ class Writer:
                 ids.append(token if taken else None)
                 pieces.append(piece)
             stats = None
-            if any(token is not None for token in ids):
+            over = all(row.ended for row in rows) and (self.reader is None or not read)
+            if any(token is not None for token in ids) and not over:
                 place = length + count - 1
                 stats, logits = self._run([[token] for token in chosen], place, cache, read)
                 state = stats if state is None or stats is None else state.merge(stats)

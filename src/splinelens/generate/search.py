@@ -198,8 +198,9 @@ def search(
 
     The text with the best ``f`` is continued in up to ``k`` ways; each is judged by the critics, and waits.
     A finished text counts once it is the best that waits; ``n`` of them end the search, and the best of them
-    is returned. Equal ranks go by the better ``g``, then by the order of creation: the same arguments give
-    the same result, if writer, critics and value do.
+    is returned. If no text is left and none is finished, the prompt is continued in ``k`` more ways, unless
+    the writer had fewer or wrote nothing new the last time. Equal ranks go by the better ``g``, then by the
+    order of creation: the same arguments give the same result, if writer, critics and value do.
 
     With ``aggregate="sum"`` a step adds its score less 1, what it loses, so that longer texts gain nothing by
     their length. If ``h`` never loses more than the best continuation really loses (of a finished text
@@ -309,13 +310,16 @@ class _Tree:
         self._final_findings: dict[str, dict[str, Finding]] = {}
         self._finished: list[int] = []
         self._dropped: Counter[str] = Counter()
-        self._tokens = self._expanded = 0
+        self._tokens = self._expanded = self._begun = 0
+        self._more = False  # whether there may be other ways to begin
         self._push(0)
 
     def grow(self, writer: StepWriter, k: int, n: int, seed: int) -> str:
         """Expand the best node until ``n`` texts are finished; why the search stopped before that, if so."""
         while len(self._finished) < n:
             number = self._pop()
+            if number is None and self._more and not self._finished:
+                number = 0  # begin again
             if number is None:
                 return "no text is left to continue"
             if self._nodes[number].final:
@@ -363,13 +367,16 @@ class _Tree:
 
     def _expand(self, writer: StepWriter, number: int, k: int, seed: int) -> None:
         left, path = self._budget.tokens - self._tokens, self._paths[number]
-        (of_node,) = np.random.SeedSequence((seed, number)).generate_state(1)
+        again = (self._begun,) if number == 0 and self._begun else ()
+        (of_node,) = np.random.SeedSequence((seed, number, *again)).generate_state(1)
         self._expanded += 1
         try:
             written = writer.continuations(copied(self._prompt), path.steps, min(k, left), left, int(of_node))
         except Exception as error:
-            if number == 0:
+            if self._expanded == 1:
                 raise
+            if number == 0:
+                self._more = False
             self._drop(number, f"writer: raises {type(error).__name__}")
             return
         self._set(number, outcome="expanded")
@@ -383,8 +390,12 @@ class _Tree:
                 f"{min(k, left)} of {left:,}"
             )
         self._tokens += spent
+        judged = len(self._findings)
         for continuation in written:
             self._add(number, path.steps, continuation)
+        if number == 0:
+            self._begun += 1
+            self._more = len(written) == k and len(self._findings) > judged
 
     def _add(self, parent: int, before: tuple[str, ...], continuation: Continuation) -> None:
         """Judge a continuation and let it wait, or drop it."""

@@ -62,7 +62,7 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
     if score.spans:
         shown += "".join(
             f"  {word} {amount:+.1f}"
-            for word, amount in strongest_words(text or "", words(text or "", score.spans))
+            for word, amount in strongest_words(text or "", words(text or "", _moved_by(score)))
         )
     if score.constant is not None:
         shown += f"  constant {score.constant:+.1f}"
@@ -126,7 +126,7 @@ def colored(text: str, score: TextScore, characters: int) -> "Text":
     from rich.text import Text
 
     shown, end, safe = Text(), 0, harmless(text)
-    for part in excerpt(text, score.spans, characters):
+    for part in excerpt(text, _moved_by(score), characters):
         if part is None:
             shown.append(" …" if shown else "…", style="dim")
             end = -1
@@ -150,7 +150,7 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
     shown = Text()
     if not score.spans:
         return shown
-    parts = sentences(text, score.spans)
+    parts = sentences(text, _moved_by(score))
     if len(parts) > 1:
         most = sorted(parts, key=lambda part: -abs(part.contribution))[:_SENTENCES]
         rest = [part.contribution for part in parts if part not in most]
@@ -159,7 +159,7 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
             shown.append(f"\n{part.contribution:+6.2f}  ", style=_style(part.contribution)).append(line)
         if rest:
             shown.append(f"\n{sum(rest):+6.2f}  (the other {len(rest)} sentences)", style="dim")
-    strongest = strongest_words(text, words(text, score.spans))
+    strongest = strongest_words(text, words(text, _moved_by(score)))
     for name, sign in (("raised by", 1), ("lowered by", -1)):
         listed = [f"{word} {amount:+.1f}" for word, amount in strongest if sign * amount > 0]
         shown.append(f"\n{name} {', '.join(listed)}" if listed else "", style="dim")
@@ -284,6 +284,11 @@ def plain(renderable: "RenderableType", width: int) -> str:
     file = io.StringIO()
     Console(file=file, width=width, color_system=None, highlight=False).print(renderable)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def _moved_by(score: TextScore) -> Sequence[Span]:
+    """What each part of the text adds: its words, whose values need not be the sums of their tokens."""
+    return score.words or score.spans or ()
 
 
 def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:

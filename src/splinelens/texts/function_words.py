@@ -8,14 +8,14 @@ _LEAST_WORDS, _LEAST_SHARE = 6, 0.08  # of shorter sentences nothing is said; En
 
 
 @cache
-def stop_words() -> frozenset[str]:
+def function_words() -> frozenset[str]:
     """Articles, pronouns, prepositions, conjunctions, auxiliaries and particles, in lower case.
 
     Example:
-        >>> "the" in stop_words(), "goose" in stop_words()
+        >>> "the" in function_words(), "goose" in function_words()
         (True, False)
     """
-    lines = (files("splinelens.texts") / "stop_words.txt").read_text("utf-8").splitlines()
+    lines = (files("splinelens.texts") / "function_words.txt").read_text("utf-8").splitlines()
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
@@ -34,5 +34,5 @@ def looks_english(words: Sequence[str]) -> bool:
     )
     if 2 * foreign > len(written):
         return False
-    common = sum(word in stop_words() for word in written)
+    common = sum(word in function_words() for word in written)
     return len(written) < _LEAST_WORDS or common / len(written) >= _LEAST_SHARE
