@@ -55,7 +55,10 @@ _TRANSFER = _words(
     "do explain give hand lend loan mail mean offer owe pass pay post say sell send show teach text tweet "
     "write"
 )
-_TALK = _words("gossip joke lie nonsense rumor rumour story stuff thing word")
+_TALK = _words(
+    "accusation comment complaint curse gossip insult joke letter lie message nonsense note review rumor "
+    "rumour slur story stuff thing threat word"
+)
 _BY_PREPOSITION: dict[str, frozenset[str] | None] = {  # None: any verb
     "at": None,
     "against": None,
@@ -335,8 +338,7 @@ def _reported(tree: Tree, roles: Roles, verb: int, depth: int) -> _Clause | None
     if hearer is not None and (_lemma(tree, verb) in _HEARER_FIRST or not is_named):
         wanted = hearer
     said = _span(tree, tree.below(_top(tree, inner)))
-    modal = any(tree.fine_tags[word] == "MD" for word in tree.dependents(_top(tree, inner), "aux"))
-    if clause.agent is not None and not asked and not modal and _lemma(tree, inner) in _HARM - _ATTITUDES:
+    if clause.agent is not None and not asked and _has_acted(tree, inner):
         speaker = clause.agent  # "the paper says that the clerk hit the cook"
     return _Clause(speaker, wanted if wanted is not None else hearer, said, clause.is_order)
 
@@ -363,7 +365,16 @@ def _planned(tree: Tree, roles: Roles, verb: int, depth: int) -> _Clause | None:
     if clause.target is None or clause.target == subject:
         return _Clause(target=_meant(tree, subject)) if not _is_first(tree, subject) else _Clause(subject)
     by_thing = subject is not None and _meant(tree, subject) is None
-    return _Clause(clause.agent if by_thing else _actor(tree, subject), clause.target)
+    named = own is not None and clause.agent is not None and tree.lemmas[clause.agent] != "you"
+    acted = named and _has_acted(tree, inner)
+    return _Clause(clause.agent if by_thing or acted else _actor(tree, subject), clause.target)
+
+
+def _has_acted(tree: Tree, verb: int) -> bool:
+    """Whether a clause says what somebody did or does to others, not thinks or will do."""
+    modal = any(tree.fine_tags[word] == "MD" for word in tree.dependents(_top(tree, verb), "aux"))
+    acts = _lemma(tree, verb) in _HARM or tree.fine_tags[verb] in ("VBD", "VBN")
+    return acts and not modal and _lemma(tree, verb) not in _ATTITUDES
 
 
 def _passive(tree: Tree, roles: Roles, verb: int, depth: int) -> _Clause | None:
@@ -449,7 +460,7 @@ _CONSTRUCTIONS: tuple[_Construction, ...] = (
 
 def _main(tree: Tree) -> int | None:
     """The verb of the root, or of the highest clause with one."""
-    verbs = predicates(tree)
+    verbs = [verb for verb in predicates(tree) if tree.relations[verb] not in ("amod", "compound")]
     if not verbs:
         return None
     depth = {verb: sum(1 for _ in tree.ancestors(_top(tree, verb))) for verb in verbs}
@@ -568,9 +579,8 @@ def _patient(tree: Tree, roles: Roles, verb: int) -> int | None:
                 beyond = _beyond(tree, verb, word) if relation == "obj" else None
                 return meant if beyond is None else beyond
     things = [word for word in tree.dependents(top, "obj") if tree.lemmas[word] in _THINGS]
-    for thing in (
-        things if _lemma(tree, verb) in _TRANSFER | _LIGHT else ()
-    ):  # "has nothing but contempt for them"
+    tells = _lemma(tree, verb) in _TRANSFER | _LIGHT | _MISSILE | _SPEECH
+    for thing in things if tells else ():  # "has nothing but contempt for them"
         inside = [top, *tree.below(thing)]
         found = (_cased(tree, each, _LIGHT_CASES if each != top else _RECIPIENT) for each in inside)
         recipient = next((each for each in found if each is not None), None)
@@ -599,7 +609,7 @@ def _beyond(tree: Tree, verb: int, thing: int) -> int | None:
     elif tree.lemmas[thing] in ("hand", "finger", "eye"):
         cases = ("on", "at")
     elif tree.lemmas[thing] in _TALK:
-        cases = ("about", "on", "to", "of")
+        cases = ("about", "against", "at", "on", "to", "of", "for")
     elif lemma in _TRANSFER:
         cases = _RECIPIENT
     if lemma in _LIGHT and not tree.dependents(thing, "nmod:poss"):
@@ -704,7 +714,7 @@ def _warned(tree: Tree, verb: int, subject: int | None) -> bool:
         subject is not None
         and negated
         and _lower(tree, subject) == "you"
-        and all(child < subject for child in helpers)
+        and all(child < subject for child in helpers if tree.relations[child] == "aux")
         and tree.words[-1] != "?"
     )
 
