@@ -1,8 +1,8 @@
 """Multinomial logistic regression on dense columns beside hashed ones.
 
-``LogisticRegression`` of scikit-learn has the same optimum, with the dense columns in a sparse matrix. For the
-shipped head (45,255 and 8,952 rows of 1,600 dense columns) it took 30 s and 4.1 GB on one thread, not 11 s
-and 1.5 GB.
+``LogisticRegression`` of scikit-learn has the same optimum, with the dense columns in a sparse matrix. For
+the shipped head (45,255 and 8,952 rows of 1,600 dense columns) it took 30 s and 4.1 GB on one thread, not
+11 s and 1.5 GB.
 """
 
 from dataclasses import dataclass
