@@ -113,7 +113,13 @@ def test_a_head_word_needs_no_convention_of_spans():
 def test_the_sentences_are_mild_and_their_parts_stand_in_them():
     import json
 
-    for name, count in (("threats", 50), ("threats-dev", 60), ("threats-dev-2", 328)):
+    for name, count in (
+        ("threats", 50),
+        ("threats-second", 50),
+        ("threats-third", 50),
+        ("threats-dev", 60),
+        ("threats-dev-2", 328),
+    ):
         path = Path(roles.THREATS).with_name(f"{name}.jsonl")
         rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         assert len(rows) == count

@@ -65,7 +65,13 @@ def test_arguments_end_to_end_are_quoted(page, record):
 
 
 def test_threats_are_quoted(page, record):
-    for name, sentences in (("threats", 50), ("threats-dev", 60), ("threats-dev-2", 328)):
+    for name, sentences in (
+        ("threats", 50),
+        ("threats-second", 50),
+        ("threats-third", 50),
+        ("threats-dev", 60),
+        ("threats-dev-2", 328),
+    ):
         found = record["threats"][name]
         assert found["sentences"] == sentences
         for kind in ("roles", "tree only"):

@@ -72,7 +72,9 @@ def test_who_does_what_to_whom(found, text, agent, target, said):
         assert found(text)[2] == said
 
 
-@pytest.mark.parametrize("name", ["threats", "threats-dev", "threats-dev-2"])
+@pytest.mark.parametrize(
+    "name", ["threats", "threats-second", "threats-third", "threats-dev", "threats-dev-2"]
+)
 def test_agreement_is_what_the_record_says(found, name):
     record = json.loads((REPOSITORY / "benchmarks/roles.json").read_text("utf-8"))["threats"][name]
     lines = (REPOSITORY / f"benchmarks/texts/{name}.jsonl").read_text("utf-8").splitlines()
