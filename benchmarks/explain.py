@@ -8,7 +8,7 @@
 ``planted``: 20 hyperplanes of the default model that fire on a list of words each, planted on one half of the
 sentences of WikiText-2 and named from the other. ``corpus``: ``toxicity-fast`` over 5,000 Wikipedia comments,
 with two seeds of the halves: seconds, contrast, deletion and the overlap of both halves. ``cards``: explains the
-shipped detectors and writes the section of their cards, words masked. ``table``: ``explain.md`` from what the
+shipped detectors and writes the section of their cards, words masked. Both go on where they were stopped. ``table``: ``explain.md`` from what the
 others wrote into ``explain.json``. ``word_head.py`` measures marked words.
 """
 
@@ -17,11 +17,13 @@ import csv
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from truth import read_statements
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.explain import explain, store_explanation
@@ -30,14 +32,11 @@ from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.detect.thresholds import Threshold
-from splinelens.errors import NotExplainable
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.files import write_text
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel, load_model
-from splinelens.report.card import card
-from splinelens.report.explain import Explanation, masked, named
+from splinelens.report.explain import Explanation, masked
 from splinelens.report.scores import Span
 from splinelens.report.spans import core, word_of_token, words
 from splinelens.texts import Texts
@@ -68,6 +67,8 @@ LISTS = {
 _LAYERS = (0, 1, 2)
 _RIDGE = 10.0
 _ROWS = 5000
+_CARD_ROWS, _CARD_TOP = 1000, 10
+_SHORT = 200  # characters
 
 
 def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
@@ -81,14 +82,13 @@ def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON value
     corpus = [text for text, chosen in zip(texts, half, strict=True) if not chosen]
     lists = [frozenset(listed.split()) for listed in LISTS.values()]
     detector = planted_detector(load_model("smollm2-135m", n_layers=len(_LAYERS)), plant, lists)
-    found = explain(detector, corpus, top=len(lists))
+    explanation = explain(detector, corpus, top=len(lists))
     rows = {}
-    for one in found.hyperplanes:
-        index = int(one.hyperplane.rpartition(" ")[2])
-        name = named([ngram.name for ngram in one.ngrams])
+    for one in explanation.hyperplanes:
+        index, name = int(one.hyperplane.rpartition(" ")[2]), one.named
         rows[list(LISTS)[index]] = {
             "name": one.name,
-            "words": name,
+            "words": list(name),
             "listed": sum(word in lists[index] for word in name),
             "named": name[0] in lists[index] and 2 * sum(word in lists[index] for word in name) > len(name),
             "side": one.pooling,
@@ -96,13 +96,13 @@ def planted(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON value
             "interval": one.faithfulness.contrast.interval,
         }
     return {
-        "texts": found.texts,
+        "texts": explanation.texts,
         "planted": len(lists),
-        "found": len(rows),
+        "explained": len(rows),
         "named": sum(row["named"] for row in rows.values()),
         "only_listed": sum(row["listed"] == len(row["words"]) for row in rows.values()),
-        "holding": found.holding,
-        "stability": found.mean_stability,
+        "holding": explanation.holding,
+        "stability": explanation.mean_stability,
         "rows": rows,
     }
 
@@ -171,13 +171,13 @@ def ends(text: str, offsets: Sequence[tuple[int, int]], lists: Sequence[frozense
 
 def wiki_sentences(file: Path) -> list[str]:
     """The sentences of WikiText-2 between 40 and 400 characters, each once."""
-    found = [
+    sentences = [
         part.strip()
         for line in file.read_text("utf-8").splitlines()
         if not line.strip().startswith("=")
         for part in re.split(r"(?<= \.) ", line.strip())
     ]
-    return list(dict.fromkeys(part for part in found if 40 < len(part) < 400))
+    return list(dict.fromkeys(part for part in sentences if 40 < len(part) < 400))
 
 
 def corpus(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
@@ -186,71 +186,88 @@ def corpus(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
     detector = Detector.load("toxicity-fast", engine="torch")
     runs = []
     for seed in (0, 1):
-        started, used = time.perf_counter(), time.process_time()
-        found = explain(detector, texts, labels, seed=seed)
-        took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - used}
-        runs.append({"seed": seed, **took, **numbers(found)})
-        (cache / f"corpus-{seed}.json").write_text(json.dumps(found.to_dict()))
+        file = cache / f"corpus-{seed}.json"
+        if not file.is_file():
+            started, used = time.perf_counter(), time.process_time()
+            explanation = explain(detector, texts, labels, seed=seed)
+            took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - used}
+            run = {"seed": seed, **took, **numbers(explanation)}
+            file.write_text(json.dumps({"run": run, "explanation": explanation.to_dict()}))
+        runs.append(json.loads(file.read_text())["run"])
     return {"detector": "toxicity-fast", "rows": len(texts), "runs": runs}
 
 
-def numbers(found: Explanation) -> dict[str, Any]:  # Any: plain JSON values
+def numbers(explanation: Explanation) -> dict[str, Any]:  # Any: plain JSON values
     """The bars of an explanation."""
-    faithful = found.whole.faithfulness
-    assert faithful is not None
-    removed = faithful.deletion
+    faithfulness = explanation.whole.faithfulness
+    shares = [one.faithfulness.stability for one in explanation.hyperplanes]
     return {
-        "texts": found.texts,
-        "flagged": found.flagged,
-        "hyperplanes": len(found.hyperplanes),
-        "carried": found.carried,
-        "holding": found.holding,
-        "stability": found.mean_stability,
-        "least_stability": min(
-            (one.faithfulness.stability or 0.0 for one in found.hyperplanes), default=None
-        ),
-        "stability_of_words": faithful.stability,
-        "deletion": None
-        if removed is None
-        else {
-            "texts": removed.texts,
-            "larger": removed.larger,
-            "interval": removed.interval,
-            "drop": removed.drop,
-            "random_drop": removed.random_drop,
-        },
+        "texts": explanation.texts,
+        "flagged": explanation.flagged,
+        "hyperplanes": len(explanation.hyperplanes),
+        "carried": explanation.carried,
+        "holding": explanation.holding,
+        "stability": explanation.mean_stability,
+        "least_stability": min((share or 0.0 for share in shares), default=None),
+        "stability_of_words": faithfulness and faithfulness.stability,
+        "deletion": faithfulness and faithfulness.deletion and asdict(faithfulness.deletion),
     }
 
 
 def comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
     """Comments of Jigsaw with their labels, test rows first."""
+    rows = sorted(jigsaw(data), key=lambda row: row["split"] != "test")[:count]
+    return labeled(rows, "Wikipedia comments (Jigsaw), all of its test rows among them")
+
+
+def short_comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
+    """Random short test comments of Jigsaw with their labels."""
+    rows = [row for row in jigsaw(data) if row["split"] == "test" and len(row["comment_text"]) <= _SHORT]
+    chosen = np.random.default_rng(0).permutation(len(rows))[:count].tolist()
+    source = f"Wikipedia comments of at most {_SHORT} characters (Jigsaw, test rows)"
+    return labeled([rows[at] for at in chosen], source)
+
+
+def jigsaw(data: Path) -> list[dict[str, str]]:
     with (data / "jigsaw-test-binary-12k" / "jigsaw_test_balanced.csv").open(
         encoding="utf-8", newline=""
     ) as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: row["split"] != "test")[:count]
-    source = f"{count:,} Wikipedia comments (Jigsaw), all of its test rows among them"
+        return list(csv.DictReader(file))
+
+
+def labeled(rows: Sequence[Mapping[str, str]], source: str) -> tuple[Texts, np.ndarray]:
     texts = Texts(tuple(row["comment_text"] for row in rows), {}, source)
     return texts, np.array([float(row["toxic"]) for row in rows])
 
 
+def statements(data: Path, count: int) -> tuple[Texts, np.ndarray]:
+    """Statements of general knowledge, and whether they are true."""
+    texts, labels, _ = read_statements(data / "true-false", 10**6, derived=False)
+    chosen = np.random.default_rng(0).permutation(len(texts))[:count].tolist()
+    source = "statements of true-false (Azaria and Mitchell)"
+    return Texts(tuple(texts.texts[at] for at in chosen), {}, source), np.array(labels, dtype=float)[chosen]
+
+
+CORPORA = {"toxic": short_comments, "true": statements}
+"""What a detector of this label is explained on."""
+
+
 def cards(data: Path, cache: Path) -> dict[str, Any]:  # Any: plain JSON values
-    """The section of each shipped card; detectors of other labels than toxic are explained without labels."""
-    written = {}
+    """The section of each shipped card, of the first label; a detector that CACHE holds is not read again."""
+    written: dict[str, Any] = {}  # Any: as above
     for name, folder in shipped().items():
-        artifact = find_artifact(name)
-        toxic = artifact.labels[0] == "toxic"
-        texts, labels = comments(data, 2000)
-        try:
-            found = explain(name, texts, labels if toxic else None) if toxic else None
-        except NotExplainable:
-            found = None
-        if found is None:
-            write_text(folder / "CARD.md", card(artifact), overwrite=True)
-        else:
-            store_explanation(folder, found, masked)
-        written[name] = None if found is None else numbers(found)
+        artifact, file = find_artifact(name), cache / f"card-{name}.json"
+        if not file.is_file():
+            explained = None
+            if artifact.labels[0] in CORPORA:
+                texts, labels = CORPORA[artifact.labels[0]](data, _CARD_ROWS)
+                explanation = explain(name, texts, labels, top=_CARD_TOP)
+                store_explanation(folder, explanation, masked if artifact.labels[0] == "toxic" else str)
+                explained = numbers(explanation)
+            file.write_text(json.dumps(explained))
+        written[name] = json.loads(file.read_text())
         print(name, written[name], flush=True)
-    return written
+    return {name: explained for name, explained in written.items() if explained is not None}
 
 
 def table(data: Path, cache: Path) -> None:
@@ -262,62 +279,81 @@ def table(data: Path, cache: Path) -> None:
         "`python benchmarks/explain.py --data DIR --cache CACHE --part PART`",
         "",
     ]
-    if found := record.get("planted"):
+    if planted := record.get("planted"):
         lines += [
-            f"**Planted.** {found['named']} of {found['planted']} hyperplanes of the default model are named: the "
+            f"**Planted.** {planted['named']} of {planted['planted']} hyperplanes of the default model are named: the "
             "first word of the name and most others are of the list that the hyperplane was planted on, over "
-            f"{found['texts']:,} sentences of WikiText-2 that took no part in planting. {found['only_listed']} names "
-            "hold words of the list only; the others also an inflection, or a word of which a listed one is a token. "
-            f"{found['holding']} names hold on held-out sentences, and both halves agree on "
-            f"{100 * found['stability']:.0f} % of the first ten n-grams.",
+            f"{planted['texts']:,} sentences of WikiText-2 that took no part in planting. {planted['only_listed']} "
+            "names hold words of the list only; the others also an inflection, or a word of which a listed one is a "
+            f"token. {planted['holding']} names hold on held-out sentences, and both halves agree on "
+            f"{100 * planted['stability']:.0f} % of the first ten n-grams.",
             "",
             "| list | name | named | contrast | 95 % interval |",
             "|---|---|---|---|---|",
             *(
                 f"| {name} | {row['name']} | {'yes' if row['named'] else 'no'} | {row['contrast']:+.2f} | "
                 f"{'-' if row['interval'] is None else '{:+.2f} to {:+.2f}'.format(*row['interval'])} |"
-                for name, row in sorted(found["rows"].items())
+                for name, row in sorted(planted["rows"].items())
             ),
             "",
         ]
-    if found := record.get("corpus"):
+    if corpus := record.get("corpus"):
+        runs = {f"split {run['seed'] + 1}": run for run in corpus["runs"]}
         lines += [
-            f"**A corpus.** `{found['detector']}` over {found['rows']:,} comments of Jigsaw; each seed makes other halves.",
+            f"**A corpus.** `{corpus['detector']}` over {corpus['rows']:,} comments of Jigsaw, "
+            f"{corpus['runs'][0]['flagged']:,} of them flagged; each split makes other halves. A split took "
+            f"{' and '.join(str(round(run['processor_seconds'])) for run in corpus['runs'])} seconds of processor "
+            "time with PyTorch.",
             "",
-            "| seed | seconds | flagged | 20 hyperplanes carry | names that hold | halves agree on | of words | word above random |",
-            "|---|---|---|---|---|---|---|---|",
-            *(
-                f"| {run['seed']} | {run['seconds']:.0f} | {run['flagged']:,} | {100 * run['carried']:.1f} % | "
-                f"{run['holding']} of {run['hyperplanes']} | {100 * run['stability']:.0f} % | "
-                f"{100 * run['stability_of_words']:.0f} % | {100 * run['deletion']['larger']:.1f} % of "
-                f"{run['deletion']['texts']} ({100 * run['deletion']['interval'][0]:.1f} to "
-                f"{100 * run['deletion']['interval'][1]:.1f}) |"
-                for run in found["runs"]
-            ),
-            "",
+            *bars(runs),
         ]
-    if found := record.get("marked"):
+    if explained := record.get("cards"):
         lines += [
-            f"**Marked words.** Words that people marked as toxic in {found['trial_rows']} comments (toxic-spans trial, "
-            f"{found['without_gold']} of them without a mark), everything chosen on {found['train_rows']:,} others "
+            f"**Shipped detectors.** The first label of each, on {_CARD_ROWS:,} texts of the kind that it is for: "
+            f"comments of Jigsaw of at most {_SHORT} characters, of `truth` statements of true-false.",
+            "",
+            *bars({f"`{name}`": one for name, one in explained.items()}),
+        ]
+    if marked := record.get("marked"):
+        lines += [
+            f"**Marked words.** Words that people marked as toxic in {marked['trial_rows']} comments (toxic-spans trial, "
+            f"{marked['without_gold']} of them without a mark), everything chosen on {marked['train_rows']:,} others "
             "(`python benchmarks/word_head.py`): mean F1 of characters. Nothing marked gives "
-            f"{found['nothing']:.3f}, everything {found['everything']:.3f}.",
+            f"{marked['nothing']:.3f}, everything {marked['everything']:.3f}.",
             "",
             "| | F1 | 95 % interval |",
             "|---|---|---|",
             *(
                 f"| {name} | {one['mean']:.3f} | {one['interval'][0]:.3f} to {one['interval'][1]:.3f} |"
-                for name, one in found["f1"].items()
+                for name, one in marked["f1"].items()
             ),
             "",
             *(
                 f"The {name} gains {one['mean']:+.3f} ({one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}) on the "
                 "Shapley values."
-                for name, one in found["gains"].items()
+                for name, one in marked["gains"].items()
             ),
             "",
         ]
     RECORD.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def bars(explained: Mapping[str, Mapping[str, Any]]) -> list[str]:  # Any: as ``numbers`` gives them
+    """A table with a row for each explanation."""
+    rows = []
+    for name, one in explained.items():
+        agree = f"{100 * one['stability']:.0f} % (least {100 * one['least_stability']:.0f} %)"
+        words = one["stability_of_words"]
+        removed = one["deletion"]
+        larger = "-" if removed is None else f"{100 * removed['larger']:.1f} % of {removed['texts']}"
+        if removed is not None:
+            larger += f" ({100 * removed['interval'][0]:.1f} to {100 * removed['interval'][1]:.1f})"
+        rows.append(
+            f"| {name} | {one['hyperplanes']} carry {100 * one['carried']:.1f} % | {one['holding']} of "
+            f"{one['hyperplanes']} | {agree} | {'-' if words is None else f'{100 * words:.0f} %'} | {larger} |"
+        )
+    head = "| | hyperplanes | names that hold | halves agree: hyperplanes | halves agree: words | top word above random |"
+    return [head, "|---|---|---|---|---|---|", *rows, ""]
 
 
 PARTS: dict[str, Callable[[Path, Path], dict[str, Any] | None]] = {
@@ -337,12 +373,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", choices=PARTS, required=True)
     args = parser.parse_args(arguments)
     args.cache.mkdir(parents=True, exist_ok=True)
-    found = PARTS[args.part](args.data, args.cache)
-    if found is not None:
+    measured = PARTS[args.part](args.data, args.cache)
+    if measured is not None:
         record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
-        record[args.part] = found
+        record[args.part] = measured
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps({key: value for key, value in found.items() if key != "rows"}, indent=1))
+        print(json.dumps({key: value for key, value in measured.items() if key != "rows"}, indent=1))
 
 
 if __name__ == "__main__":

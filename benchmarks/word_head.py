@@ -27,15 +27,16 @@ from spans import TRAIN, TRIAL, Marked, reference, training_rows
 from splinelens.apps.detector import Detector
 from splinelens.detect.bootstrap import mean_interval
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.pooled_shapley import shapley_of_words, strong_words
+from splinelens.detect.pooled_shapley import firing_words, shapley_of_words
 from splinelens.detect.shipped import shipped
 from splinelens.detect.span_metrics import character_f1
-from splinelens.detect.word_head import MarkedCounts, WordHead, word_columns
+from splinelens.detect.word_head import WordHead, word_columns
 from splinelens.features.inputs import Margins, read_margins
+from splinelens.features.marked_counts import MarkedCounts
 from splinelens.report.scores import Span
 from splinelens.report.spans import core, word_of_token, words
+from splinelens.texts.function_words import function_words
 from splinelens.texts.labeled import read_marked
-from splinelens.texts.stop_words import stop_words
 
 NAME = "toxicity-fast"
 RECORD = Path(__file__).with_name("explain.json")
@@ -67,7 +68,7 @@ class Row:
 
     @property
     def function_word(self) -> np.ndarray:
-        return np.array([key in stop_words() for key in self.keys], dtype=bool)
+        return np.array([key in function_words() for key in self.keys], dtype=bool)
 
     @property
     def marked(self) -> np.ndarray:
@@ -125,7 +126,7 @@ def row_of(
     split = np.bincount(word[source], head.contributions(pooled[None])[0], minlength=len(whole))
     value = slope * shapley_of_words(margins, word, len(whole), head, ["max", "min"])
     keys = [text[begin:end].lower() for begin, end in bounds]
-    ignored = np.array([key in stop_words() for key in keys], dtype=bool)
+    ignored = np.array([key in function_words() for key in keys], dtype=bool)
     letters = np.array([end - begin for begin, end in bounds])
     columns = word_columns(margins, word, value, ignored, letters).astype(np.float32)
     return Row(bounds, keys, gold, value, slope * split, columns)
@@ -146,8 +147,7 @@ def best_limits(
     rows: Sequence[Row], scores: Sequence[np.ndarray], shares: Sequence[float], least: Sequence[float]
 ) -> tuple[float, float, float]:
     """Mean F1, share of the largest score and least score with the best mean F1."""
-    found = [(mean_f1(rows, scores, share, limit), share, limit) for share in shares for limit in least]
-    return max(found)
+    return max((mean_f1(rows, scores, share, limit), share, limit) for share in shares for limit in least)
 
 
 def mean_f1(rows: Sequence[Row], scores: Sequence[np.ndarray], share: float, least: float) -> float:
@@ -196,7 +196,7 @@ def fit_head(rows: Sequence[Row], detector: str) -> tuple[WordHead, float]:
     ridge, best = Ridge(rows, folds), (0.0, 0.0, 0.0, 0.0)
     for penalty in _PENALTIES:
         heads = [WordHead(ridge.head(penalty, fold), 0.0, 0.0, detector, {}) for fold in range(_FOLDS)]
-        scores = [heads[fold].scores(row.columns, row.keys) for row, fold in zip(rows, folds, strict=True)]
+        scores = [heads[fold].scores(row.columns) for row, fold in zip(rows, folds, strict=True)]
         f1, share, least = best_limits(rows, scores, _SHARES, _LEAST)
         print(f"penalty {penalty:g}: {f1:.4f} at share {share}, least {least}", flush=True)
         best = max(best, (f1, share, least, penalty))
@@ -226,12 +226,14 @@ def measure(data: Path, cache: Path, count: int) -> tuple[dict[str, Any], WordHe
     methods: dict[str, Callable[[Row], np.ndarray]] = {
         "lexicon of train": lambda row: lexicon.share(row.keys) >= lexical[2],
         "split by token, stored limit": lambda row: row.split >= limit,
-        "Shapley values": lambda row: strong_words(row.value, row.function_word),
-        "head": lambda row: head.marked(head.scores(row.columns, row.keys)),
-        "head with counts of words": lambda row: both.marked(both.scores(row.columns, row.keys)),
+        "Shapley values": lambda row: firing_words(row.value, row.function_word),
+        "head": lambda row: head.marked(head.scores(row.columns)),
+        "head with counts of words": lambda row: both.marked(
+            both.scores(np.concatenate([row.columns, lexicon.columns(row.keys)], axis=1))
+        ),
     }
-    found = {name: np.array([row.f1(method(row)) for row in test]) for name, method in methods.items()}
-    gains = {name: found[name] - found["Shapley values"] for name in found if name.startswith("head")}
+    f1_of = {name: np.array([row.f1(method(row)) for row in test]) for name, method in methods.items()}
+    gains = {name: f1_of[name] - f1_of["Shapley values"] for name in f1_of if name.startswith("head")}
     record = {
         "detector": NAME,
         "train_rows": len(rows),
@@ -244,11 +246,11 @@ def measure(data: Path, cache: Path, count: int) -> tuple[dict[str, Any], WordHe
         "head": {
             "columns": both.head.width,
             "words": len(lexicon.word),
-            "share": both.share,
+            "share_of_largest": both.share_of_largest,
             "least": both.least,
         },
         "folds_of_train": {"head": folds, "head with counts of words": folds_of_both},
-        "f1": {name: {"mean": float(f1.mean()), "interval": mean_interval(f1)} for name, f1 in found.items()},
+        "f1": {name: {"mean": float(f1.mean()), "interval": mean_interval(f1)} for name, f1 in f1_of.items()},
         "gains": {
             name: {"mean": float(gain.mean()), "interval": mean_interval(gain)}
             for name, gain in gains.items()
@@ -266,15 +268,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=10**6, help="first rows of train")
     parser.add_argument("--ship", action="store_true", help="write the head beside the detector")
     args = parser.parse_args(arguments)
-    found, head = measure(args.data, args.cache, args.rows)
+    measured, head = measure(args.data, args.cache, args.rows)
     record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
-    RECORD.write_text(json.dumps(record | {"marked": found}, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    RECORD.write_text(json.dumps(record | {"marked": measured}, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(measured, indent=1))
     if args.ship:
-        f1 = {name: found["f1"][name] for name in ("Shapley values", "head with counts of words")}
+        f1 = {name: measured["f1"][name] for name in ("Shapley values", "head with counts of words")}
         rows = {
-            "train": f"{TRAIN}, {found['train_rows']:,} rows",
-            "trial": f"{TRIAL}, {found['trial_rows']:,} rows",
+            "train": f"{TRAIN}, {measured['train_rows']:,} rows",
+            "trial": f"{TRIAL}, {measured['trial_rows']:,} rows",
         }
         record = {"penalty": head.record["penalty"], **rows, "f1": f1}
         replace(head, record=record).write(shipped()[NAME])

@@ -43,6 +43,7 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "lineage",
         "distill",
         "explain",
+        "roles",
     ),
     "splinelens.apps.training": ("truth", "distill"),
     "splinelens.apps.group": ("perspective",),

@@ -60,6 +60,16 @@ def test_an_exported_detector_scores_and_explains_as_the_detector(saved, exporte
             np.testing.assert_allclose(*parts, atol=1e-3)
 
 
+def test_an_exported_detector_has_no_shapley_values(saved, exported):
+    texts = ["you silly goose", "a clear day"]
+    with pytest.raises(
+        BadFeatures, match=r"use the torch engine \(Detector\.load\(\.\.\., engine='torch'\)\)"
+    ):
+        Detector.load(exported).score(texts, explain=True, words="shapley")
+    first, last = Detector.load(exported, engine="torch").score(texts, explain=True, words="shapley")
+    assert len(first.words) == len(last.words) == 3
+
+
 def test_the_engine_that_ran_is_in_the_provenance(saved, exported):
     from splinelens.features.extract import provenance
     from splinelens.texts import Texts

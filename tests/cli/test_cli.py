@@ -20,6 +20,7 @@ COMMANDS = [
     ["train"],
     ["evaluate"],
     ["explain"],
+    ["roles"],
     ["adapt"],
     ["distill"],
     ["inspect"],

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from math import log
 
 import pytest
 
@@ -57,8 +58,6 @@ def test_what_cannot_be_read_is_undetermined_with_its_reason(score):
 
 
 def test_spans_and_constant_add_up_to_the_logit(score):
-    from math import log
-
     (found,) = records(score("--text", "you stupid fool", "--json", "--explain"))
     total = found["constant"] + sum(span["contribution"] for span in found["spans"])
     assert total == pytest.approx(log(found["score"] / (1 - found["score"])), abs=1e-4)
@@ -68,6 +67,34 @@ def test_spans_and_constant_add_up_to_the_logit(score):
     assert (len(found["words"]), len(found["sentences"])) == (3, 1)
     assert found["spans"][0]["begin"] == 0
     assert found["spans"][-1]["end"] == len("you stupid fool")
+
+
+@pytest.mark.usefixtures("default_model")
+def test_shapley_values_say_which_words_fire(run):
+    arguments = ["score", "-d", "toxicity-fast", "--words", "shapley", "--text", "You are a stupid fool."]
+    toxic, clean, empty = records(run(*arguments, "--text", "Have a nice day.", "--text", "", "--json"))
+    assert [word["fires"] for word in toxic["words"]] == [False, False, False, True, True]
+    assert not any(word["fires"] for word in clean["words"])
+    assert "words" not in empty
+    total = toxic["constant"] + sum(word["contribution"] for word in toxic["words"])
+    assert total == pytest.approx(log(toxic["score"] / (1 - toxic["score"])), abs=1e-4)
+    values = {word["begin"]: f"{word['contribution']:+.1f}" for word in toxic["words"]}
+    assert f"stupid {values[10]}" in toxic["top_words"]
+    assert f"fool {values[17]}" in toxic["top_words"]
+    shown = run(*arguments)
+    assert f"stupid {values[10]}" in shown.stdout
+    assert "decided by the head of marked words that comes with the detector" in shown.stderr
+    (again,) = records(run(*arguments, "--json", "--prevalence", 0.02))
+    assert [word["fires"] for word in again["words"]] == [word["fires"] for word in toxic["words"]]
+    amounts = [[word["contribution"] for word in record["words"]] for record in (again, toxic)]
+    assert amounts[0] == pytest.approx(amounts[1], abs=1e-3)
+
+
+def test_shapley_values_need_learned_margins_and_an_explanation(score):
+    refused = score("--text", "you fool", "--words", "shapley", code=1)
+    assert "only learned margins are shared out among words" in " ".join(refused.stderr.split())
+    shown = score("--text", "you fool", "--words", "shapley", "--no-explain", code=2).stderr
+    assert "give --words or --no-explain, not both" in " ".join(shown.split())
 
 
 def test_plain_lines_have_no_control_character_and_no_tab(score):

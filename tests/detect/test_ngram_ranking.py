@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import ttest_ind
 
 from splinelens.detect.ngram_ranking import contrast, deletion, overlap, rank_ngrams
 
@@ -84,13 +84,35 @@ def test_length_without_effect_is_no_contrast():
     assert abs(found.difference) < 0.06
 
 
-def test_the_interval_is_students():
+def test_the_interval_is_that_of_welch():
     rng = np.random.default_rng(0)
     value, present = rng.normal(size=30), np.arange(30) < 8
-    found = contrast(value, present, np.full(30, 9))
-    gap = value[present] - value[~present].mean()
-    np.testing.assert_allclose(found.interval, ttest_1samp(gap, 0).confidence_interval(0.95))
-    assert found.holds is (found.interval[0] > 0)
+    value[present] *= 3
+    compared = contrast(value, present, np.full(30, 9))
+    expected = ttest_ind(value[present], value[~present], equal_var=False).confidence_interval(0.95)
+    np.testing.assert_allclose(compared.interval, expected)
+    assert compared.holds is (compared.interval[0] > 0)
+
+
+@pytest.mark.parametrize(("texts", "share"), [(20, 0.5), (100, 0.8), (400, 0.9), (400, 0.1)])
+def test_without_an_effect_few_names_hold(texts, share):
+    rng = np.random.default_rng(0)
+    covers = []
+    for _ in range(400):
+        tokens = np.exp(rng.normal(3, 0.7, texts)).astype(int) + 1
+        interval = contrast(rng.normal(size=texts), rng.random(texts) < share, tokens).interval
+        if interval is not None:
+            covers.append((interval[0] <= 0 <= interval[1], interval[0] > 0))
+    covered, held = np.mean(covers, axis=0)
+    assert len(covers) > 200
+    assert covered > 0.92
+    assert held < 0.05
+
+
+def test_texts_without_spread_have_an_interval_of_no_width():
+    present = np.arange(12) < 6
+    compared = contrast(np.where(present, 2.0, 0.5), present, np.full(12, 9))
+    assert (compared.difference, compared.interval) == (1.5, (1.5, 1.5))
 
 
 @pytest.mark.parametrize("present", [[True] * 4, [False] * 4])

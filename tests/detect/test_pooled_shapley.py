@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.pooled_shapley import shapley_of_words, strong_words
+from splinelens.detect.pooled_shapley import firing_words, shapley_of_words
 from splinelens.errors import BadFeatures
 
 POOLINGS = ["max", "min", "mean", "last"]
@@ -73,5 +73,5 @@ def test_a_head_of_other_columns_is_refused():
 
 
 def test_no_word_fires_where_none_adds_anything():
-    assert not strong_words(np.array([-1.0, -2.0]), np.zeros(2, dtype=bool)).any()
-    assert strong_words(np.zeros(0), np.zeros(0, dtype=bool)).tolist() == []
+    assert not firing_words(np.array([-1.0, -2.0]), np.zeros(2, dtype=bool)).any()
+    assert firing_words(np.zeros(0), np.zeros(0, dtype=bool)).tolist() == []

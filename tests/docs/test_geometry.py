@@ -32,6 +32,7 @@ COMMANDS = (
         "train",
         "evaluate",
         "explain",
+        "roles",
         "distill",
         "export",
         "calibrate",

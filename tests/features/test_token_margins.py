@@ -6,7 +6,7 @@ import pytest
 from splinelens.errors import BadFeatures
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.token_margins import Hyperplane, token_margins
+from splinelens.features.token_margins import Hyperplane, MarginStore, token_margins
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 
@@ -72,6 +72,20 @@ def test_learned_margins_are_those_that_located_features_hold(reader):
     ):
         if features.reason is None:
             np.testing.assert_allclose(margins.values, features.learned, rtol=1e-5, atol=1e-6)
+
+
+def test_a_store_keeps_the_margins_of_all_texts_or_none():
+    one, other = np.ones((3, 2), np.float32), np.zeros((1, 2), np.float32)
+    store = MarginStore(most_bytes=one.nbytes + other.nbytes)
+    store.add(7, one)
+    store.add(4, other)
+    one[:] = 5  # the reader uses its memory again
+    first, last = store.of([4, 7])
+    assert (first.tolist(), last.tolist()) == ([[0, 0]], [[1, 1]] * 3)
+    store.add(9, other)
+    assert store.of([4]) is None
+    store.add(9, None)
+    assert store.of([4]) is None
 
 
 def test_progress_counts_every_text_once(reader):

@@ -78,3 +78,9 @@ def test_texts_with_an_ngram():
 def test_without_words_there_are_no_ngrams(texts):
     found = word_ngrams(texts)
     assert (len(found), found.names, len(found.ngram)) == (0, (), 0)
+
+
+def test_no_ngram_holds_an_empty_word():
+    ngrams = word_ngrams([["a", "", "b", "c"], ["a", "", "b", "c"], ["", ""]])
+    assert ngrams.names == ("a", "b", "c", "b c")
+    assert ngrams.last.tolist() == [0, 4, 2, 6, 3, 7, 3, 7]

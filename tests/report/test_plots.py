@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from splinelens.report.plots import Scale, category_axis, figure, plotly_text, rounded
+from splinelens.report.plots import (
+    GRAY,
+    Scale,
+    category_axis,
+    figure,
+    interval_dots,
+    plotly_text,
+    rounded,
+)
 
 
 def test_a_figure_has_the_given_axes_and_no_template():
@@ -58,3 +66,13 @@ def test_numbers_keep_their_significant_digits():
 
 def test_what_plotly_would_interpret_is_escaped():
     assert plotly_text("%{x} &lt;") == "\u2068%\u2060{x} &amp;lt;\u2069"
+
+
+def test_dots_have_bars_where_they_have_an_interval():
+    (dots,) = figure([interval_dots(["a", "b"], [1.0, 2.0], [(0.5, 3.0), None], GRAY, "AUC")], 200, {}, {})[
+        "data"
+    ]
+    assert (dots["x"], dots["y"]) == ([1.0, 2.0], ["a", "b"])
+    assert (dots["error_x"]["array"], dots["error_x"]["arrayminus"]) == ([2.0, 0.0], [0.5, 0.0])
+    assert dots["customdata"] == [[0.5, 3.0], [2.0, 2.0]]
+    assert interval_dots([], [], [], GRAY, "AUC").x == ()

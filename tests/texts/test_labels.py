@@ -216,7 +216,7 @@ def test_several_columns_are_labels_of_which_a_row_may_have_any_number():
 def test_rows_without_a_label_are_left_out_and_all_missing_is_refused():
     result = read_labels({"toxic": [1, "", 0, float("nan"), None]})
     assert (result.rows, result.missing, result.values.tolist()) == ((0, 2), 3, [[1], [0]])
-    with pytest.raises(BadLabels, match="label 'toxic' is missing in all 2 rows; choose another --label"):
+    with pytest.raises(BadLabels, match="label 'toxic' is missing in all 2 rows; choose another column"):
         read_labels({"toxic": [None, " "]})
 
 

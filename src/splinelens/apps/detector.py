@@ -16,11 +16,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
+from splinelens.detect.pooled_shapley import firing_words, shapley_of_words
 from splinelens.detect.shipped import find_artifact, shipped
+from splinelens.detect.word_head import WordHead, shipped_word_head, word_columns
 from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import (
     BadCluster,
@@ -35,6 +38,7 @@ from splinelens.features.reader import Progress, TextFeatures, TextReader, can_r
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import read_provenance
 from splinelens.features.validation import check_batch_tokens
+from splinelens.features.word_corpus import TextWords
 from splinelens.files import (
     RowStore,
     check_output,
@@ -45,15 +49,27 @@ from splinelens.files import (
 )
 from splinelens.generate.critics import Finding
 from splinelens.models import LoadedModel
-from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
-from splinelens.report.spans import FEW, LEAST, merged
+from splinelens.report.scores import (
+    SentenceScore,
+    Span,
+    TextScore,
+    WordValue,
+    check_ending,
+    check_kept,
+    write_scores,
+)
+from splinelens.report.spans import FEW, LEAST, merged, sentences, text_words, top_words
 from splinelens.texts import Texts
+from splinelens.texts.function_words import function_words
 from splinelens.texts.row_groups import RowGroups
 from splinelens.texts.sentences import sentence_bounds
 from splinelens.tokens import Long
 
 By = Literal["text", "sentence"]
 """What is scored: the text as a whole, or also each of its sentences by itself."""
+
+Words = Literal["token", "shapley"]
+"""What a word adds to a logit: the sum over its tokens, or its Shapley value (``detect.pooled_shapley``)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -299,6 +315,7 @@ class Detector:
         texts: Texts | Iterable[str | None],
         *,
         explain: bool | str = False,
+        words: Words = "token",
         fpr: float = 0.05,
         threshold: float | None = None,
         prevalence: float | None = None,
@@ -314,6 +331,11 @@ class Detector:
             texts: The texts.
             explain: Also say what each token, word and sentence adds to the logit: of the label with the
                 highest score, or of the label named.
+            words: With ``explain``, ``"token"`` gives a word what its tokens give: a maximum over tokens goes
+                to the one token that reaches it. ``"shapley"`` shares it among words that are almost as
+                strong, and says which words fire: those that the word head of a shipped detector marks, or
+                else those with at least 0.45 of the largest value that are no function words; none in a text
+                without the label. Only for detectors of learned margins that run PyTorch.
             fpr: The false-positive rate whose thresholds make the verdict: one of those stored at training,
                 0.001, 0.01 or 0.05. Of classes the one with the highest score is the verdict.
             threshold: A score to use instead, for every label.
@@ -331,16 +353,20 @@ class Detector:
             numbered from 0: ``pandas.DataFrame(records, index=frame.index)`` is in step with a frame.
 
         Raises:
-            NotExplainable: ``explain`` with a detector whose logit does not split into tokens.
+            NotExplainable: ``explain`` with a detector whose logit does not split into tokens, or
+                ``words="shapley"`` with one that reads other columns than learned margins.
             BadDetector: No threshold was stored for ``fpr``, ``threshold`` is not in [0, 1] or given for
-                classes, ``prevalence`` is not between 0 and 1 or given for several labels, ``by`` is another
-                word or ``"sentence"`` for classes, or ``explain`` names no label.
+                classes, ``prevalence`` is not between 0 and 1 or given for several labels, ``by`` or
+                ``words`` is another word, ``by`` is ``"sentence"`` for classes, ``explain`` names no label,
+                or ``words="shapley"`` stands without it.
+            BadFeatures: ``words="shapley"`` with an exported graph, which gives no margins of single tokens.
             BadTexts: ``texts`` is one string instead of a list.
         """
         return list(
             self.scores(
                 texts,
                 explain=explain,
+                words=words,
                 fpr=fpr,
                 threshold=threshold,
                 prevalence=prevalence,
@@ -354,6 +380,7 @@ class Detector:
         texts: Texts | Iterable[str | None],
         *,
         explain: bool | str = False,
+        words: Words = "token",
         fpr: float = 0.05,
         threshold: float | None = None,
         prevalence: float | None = None,
@@ -372,7 +399,10 @@ class Detector:
         limits = artifact.limits(fpr, threshold)
         if by == "sentence":
             artifact.sentence_limits(1, fpr, threshold)
-        artifact.require_explainable(explain)
+        artifact.require_explainable(explain, words)
+        shares_out = words == "shapley"
+        head = self._word_head() if shares_out else None
+        finished = partial(_without_firing_words, artifact)
         source = Texts.of(texts)
         rows = source.texts
 
@@ -382,17 +412,20 @@ class Detector:
             judged = limits
             if by == "sentence":
                 judged, _ = artifact.sentence_limits(len(sentence_bounds(text or "")), fpr, threshold)
-            return detector._judged(features, text, judged, explain)
+            scored = detector._judged(features, text, judged, explain)
+            return detector._shared_out(scored, features, text or "", head) if shares_out else scored
 
         if by == "text":
-            yield from self.reader.map(record, rows, locate=bool(explain), done=start, progress=progress)
+            records = self.reader.map(record, rows, locate=bool(explain), done=start, progress=progress)
+            yield from map(finished, records)
             return
         advance = _Halves(progress or (lambda texts, characters: None))
         whole = self.reader.map(record, rows, locate=bool(explain), done=start, progress=advance)
         while chunk := list(islice(whole, self.reader.chunk)):
             first = chunk[0].row
             texts_of_chunk = [text or "" for text in rows[first : first + len(chunk)]]
-            yield from detector._by_sentence(chunk, texts_of_chunk, fpr, threshold, advance)
+            records = detector._by_sentence(chunk, texts_of_chunk, fpr, threshold, advance)
+            yield from map(finished, records)
             advance.finish(len(chunk), sum(map(len, texts_of_chunk)))
 
     @property
@@ -465,6 +498,7 @@ class Detector:
         output: str | PathLike[str],
         *,
         explain: bool | str = False,
+        words: Words = "token",
         fpr: float = 0.05,
         threshold: float | None = None,
         prevalence: float | None = None,
@@ -511,6 +545,7 @@ class Detector:
             **provenance(self.reader, source),
             "detector": self.artifact.digest,
             "explain": explain,
+            **({} if words == "token" else {"words": words}),
             **({} if prevalence is None else {"prevalence": prevalence}),
             **({} if by == "text" else {"by": by}),
             **({"keep": list(kept.columns)} if kept.columns else {}),
@@ -521,6 +556,7 @@ class Detector:
 
         settings: dict[str, Any] = {  # Any: of several types
             "explain": explain,
+            "words": words,
             "fpr": fpr,
             "threshold": threshold,
             "prevalence": prevalence,
@@ -756,6 +792,68 @@ class Detector:
         explained = None if binary else artifact.labels[label]
         return replace(record, spans=spans, constant=constant, explained=explained)
 
+    def word_values(
+        self, features: TextFeatures, words: TextWords, label: int = 0
+    ) -> Float[np.ndarray, " word"]:
+        """The Shapley value of each word of a text in the calibrated logit of a label.
+
+        They sum to the logit less its constant, as the contributions of tokens do.
+
+        Args:
+            features: Of the text, located, with the columns of the detector's own reader.
+            words: Its words.
+            label: Index of the label.
+
+        Raises:
+            NotExplainable: The detector reads other columns than learned margins.
+            BadFeatures: The features hold no margins of single tokens.
+        """
+        artifact = self.artifact
+        artifact.require_explainable(True, "shapley")
+        if features.learned is None:
+            raise BadFeatures(
+                "Shapley values need the margins of single tokens: read the text with PyTorch, located"
+            )
+        return artifact.calibrations[label].slope * shapley_of_words(
+            features.learned,
+            np.array(words.of_token),
+            len(words.keys),
+            artifact.head,
+            artifact.learned_poolings,
+            label,
+        )
+
+    def _word_head(self) -> WordHead | None:
+        """Which words of a text fire, as people marked them; without it a rule says that."""
+        _ = self.reader.torch_engine  # an exported graph is refused
+        return shipped_word_head(self.artifact.name, self.artifact.origin)
+
+    def _shared_out(
+        self, record: TextScore, features: TextFeatures, text: str, head: WordHead | None
+    ) -> TextScore:
+        """The record with the Shapley values of its words, and with those that fire if it has the label."""
+        if record.words is None or features.learned is None:
+            return record
+        label = 0 if record.explained is None else self.artifact.label_index(record.explained)
+        words = text_words(text, features.offsets, record.words)
+        values = self.word_values(features, words, label)
+        ignored = np.array([key in function_words() for key in words.keys], dtype=bool)
+        if head is None:
+            fires = firing_words(values, ignored)
+        else:
+            letters = np.array([end - begin for begin, end in words.bounds], dtype=int)
+            columns = word_columns(features.learned, np.array(words.of_token), values, ignored, letters)
+            if head.counts is not None:
+                columns = np.concatenate([columns, head.counts.columns(words.keys)], axis=1)
+            fires = head.marked(head.scores(columns))
+        shared = tuple(
+            WordValue(word.begin, word.end, value, marked)
+            for word, value, marked in zip(record.words, values.tolist(), fires.tolist(), strict=True)
+        )
+        return replace(
+            record, words=shared, sentences=sentences(text, shared), top_words=top_words(text, shared)
+        )
+
     def _by_sentence(
         self,
         records: Sequence[TextScore],
@@ -869,6 +967,15 @@ class Detector:
                 return start, start + size
             start += size
         return None
+
+
+def _without_firing_words(artifact: Artifact, record: TextScore) -> TextScore:
+    """The record, in which no word fires unless its verdict is the label that is explained."""
+    label = record.explained or artifact.labels[0]
+    words = [word for word in record.words or () if isinstance(word, WordValue)]
+    if not words or label in (record.labels or (record.verdict,)):
+        return record
+    return replace(record, words=tuple(replace(word, fires=False) for word in words))
 
 
 @dataclass(frozen=True)

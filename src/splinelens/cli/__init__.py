@@ -32,6 +32,7 @@ from splinelens.cli import (
     models,
     novelty,
     prune,
+    roles,
     score,
     search,
     serve,
@@ -116,6 +117,7 @@ _add(app, "extract", extract.extract)
 _add(app, "train", train.train)
 _add(app, "evaluate", evaluate.evaluate)
 _add(app, "explain", explain.explain)
+_add(app, "roles", roles.roles)
 _add(app, "adapt", adapt.adapt)
 _add(app, "calibrate", calibrate.calibrate)
 _add(app, "distill", distill.distill)

@@ -1,6 +1,7 @@
 """``splinelens explain DETECTOR CORPUS``: what a detector relies on, in words, and whether that holds."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,8 @@ def explain(
         typer.Option(
             "--subgroup",
             metavar="COLUMN",
-            help="Column of groups by whose values words are also listed. Default: the labels.",
+            help="Column of groups by whose values words are also listed. Default: the labels, or without "
+            "--label-column whether a text is flagged.",
         ),
     ] = None,
     label: Annotated[
@@ -57,17 +59,10 @@ def explain(
         typer.Option(
             "--sentences",
             metavar="MODEL",
-            help="A local model also writes a sentence about each hyperplane, which is marked and measured, "
-            "too.",
+            help="A local model also writes a sentence about each hyperplane; it is marked as generated, and "
+            "measured.",
         ),
     ] = None,
-    words: Annotated[
-        bool,
-        typer.Option(
-            "--words",
-            help="Print a line a text instead: its verdict, and if it has the label the words that fire.",
-        ),
-    ] = False,
     store: Annotated[
         bool,
         typer.Option(
@@ -86,45 +81,32 @@ def explain(
 ) -> None:
     """Say in words what a detector relies on, and check it.
 
-    Of each hyperplane that carries much of the logit: the n-grams of your corpus where it fires, and what the
-    other half of the corpus says of them: contrast (texts with and without them), deletion (the logit without
-    them, and without random words) and how far both halves agree. Then the words that the detector as a whole
-    relies on, by group, and with --label-column those that it confuses.
+    The words that the detector as a whole relies on, by group, and with --label-column those that it
+    confuses. Of each hyperplane that carries much of the logit the n-grams of your corpus where it fires.
+    They are named from one half of the corpus and checked on the other: by contrast (texts with and without
+    them), deletion (the logit without them, and without random words) and how far both halves agree. For the
+    words of single texts see splinelens score --explain.
 
     Texts are read with PyTorch: an exported graph gives no margins of single tokens. A detector that reads
-    means over tokens has no words of its own; it says so.
+    means over tokens has no words that it relies on; it says so.
 
     With --json one object: "detector", "label", "texts", "naming" (texts that names are made from), "whole",
-    "hyperplanes" (of each "hyperplane", "pooling", "raises", "share", "name", "ngrams", "contexts",
-    "faithfulness"), "carried", "holding", "mean_stability", "notes", "settings", "provenance". With --words a
-    line for each text: "row", "verdict", "words" (of each "begin", "end", "value", "fires"). Which words of a
-    text with the label fire is said by the head of marked words that comes with toxicity-fast, of other
-    detectors by a rule.
+    "hyperplanes" (of each "hyperplane", "pooling", "raises", "share", "name", "named", "ngrams", "contexts",
+    "faithfulness"), "carried", "holding", "mean_stability", "notes", "settings", "provenance".
 
     Examples:
       splinelens explain toxicity-fast comments.csv -o page.html
       splinelens explain toxicity comments.csv --subgroup group --json
-      splinelens explain toxicity-fast comments.csv --words
     """
-    of_corpus = {
-        "--output": output,
-        "--label-column": label_column,
-        "--subgroup": subgroup,
-        "--layer": layer,
-        "--sentences": sentences,
-        "--store": store or None,
-    }
-    for name, given in of_corpus.items():
-        if words and given is not None:
-            raise typer.BadParameter(f"give --words or {name}, not both", param_hint="--words")
+    if positive is not None and label_column is None:
+        raise typer.BadParameter("name a --label-column, too", param_hint="--positive")
     if output is not None:
         options.page_path(output, "--output", overwrite=overwrite, source=corpus)
     require_stdout("")
 
     from splinelens.apps.detector import Detector
     from splinelens.apps.explain import explain as run
-    from splinelens.apps.explain import explain_words, shipped_word_head, store_explanation
-    from splinelens.detect import UNDETERMINED
+    from splinelens.apps.explain import store_explanation
     from splinelens.detect.shipped import find_artifact, shipped
     from splinelens.generate.sample import Writer
     from splinelens.report.explain import text_lines
@@ -132,18 +114,17 @@ def explain(
     from splinelens.texts import read_texts
     from splinelens.texts.groups import column_groups
     from splinelens.texts.labeled import read_labeled, require_words
-    from splinelens.texts.plain_text import harmless
 
     if store and detector in shipped():
         raise typer.BadParameter("a shipped detector is not changed; name a folder", param_hint="--store")
     artifact = find_artifact(detector)
     if label is not None:
         artifact.label_index(label)
-    kept = [] if subgroup is None else [subgroup]
+    grouping = [] if subgroup is None else [subgroup]
     reading = (encoding, format, delimiter, not no_header)
     known = None
     if label_column is None:
-        texts = read_texts(corpus, column, kept, *reading)
+        texts = read_texts(corpus, column, grouping, *reading)
         require_words(texts, column)
     else:
         texts, labels = read_labeled(
@@ -156,7 +137,7 @@ def explain(
             format=format,
             delimiter=delimiter,
             header=not no_header,
-            keep=kept,
+            keep=grouping,
             report=options.stderr_printer(quiet),
         )
         if labels.task != "binary":
@@ -165,44 +146,26 @@ def explain(
                 param_hint="--label-column",
             )
         known = labels.values[:, 0].astype(float)
-    if words:
-        one = Detector.load(detector, model=model, device=device, engine="torch")
-        one = one.single_label(artifact.labels[0] if label is None else label)
-        found_words = explain_words(one, texts, head=shipped_word_head(one))
-        for row, (text, values) in enumerate(zip(texts.texts, found_words, strict=True)):
-            listed = [] if values is None else values.to_list()
-            verdict = UNDETERMINED if values is None else values.verdict
-            if as_json:
-                print(json.dumps({"row": row, "verdict": verdict, "words": listed}))
-                continue
-            firing = [word for word in listed if word["fires"] and verdict == one.artifact.labels[0]]
-            shown = (
-                f"{harmless((text or '')[word['begin'] : word['end']])} {word['value']:+.1f}"
-                for word in firing
-            )
-            print("  ".join([str(row), verdict, *shown]))
-        return
     groups = None if subgroup is None else column_groups(subgroup, texts.columns[subgroup])
     writer = None if sentences is None else Writer(sentences, device=device)
     loaded = Detector.load(detector, model=model, device=device, engine="torch")
-    with progress_bar(texts, shown=not quiet) as progress:
-        found = run(
-            loaded,
-            texts,
-            known,
-            label=label,
-            groups=groups,
-            layer=layer,
-            top=top,
-            sentences=writer,
-            seed=seed,
-            progress=progress,
-        )
+    explanation = run(
+        loaded,
+        texts,
+        known,
+        label=label,
+        groups=groups,
+        layer=layer,
+        top=top,
+        sentences=writer,
+        seed=seed,
+        progress=partial(progress_bar, shown=not quiet),
+    )
     if output is not None:
-        write_text(output, explanation_html(found), overwrite=overwrite)
+        write_text(output, explanation_html(explanation), overwrite=overwrite)
     if store:
-        store_explanation(Path(detector), found)
-    print(json.dumps(found.to_dict()) if as_json else "\n".join(text_lines(found)))
+        store_explanation(Path(detector), explanation)
+    print(json.dumps(explanation.to_dict()) if as_json else "\n".join(text_lines(explanation)))
     show = options.stderr_printer(quiet)
     for path in [*([output] if output else []), *([detector] if store else [])]:
         show(f"wrote {path}")

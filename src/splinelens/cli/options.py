@@ -168,6 +168,14 @@ Dtype = Annotated[
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda:0, ... Default: the GPU, if any.")
 ]
+Parser = Annotated[
+    str | None,
+    typer.Option(
+        "--parser",
+        metavar="NAME",
+        help="English pipeline of spaCy, or its folder. Default: one that is installed, the small one first.",
+    ),
+]
 Ray = Annotated[
     str | None,
     typer.Option(
@@ -274,7 +282,7 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace what exists at the output; else it is refused. A stopped run still continues.",
+        help="Replace what exists at the output; else it is refused. What continues stopped runs still does.",
     ),
 ]
 RetryFailed = Annotated[

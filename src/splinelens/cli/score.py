@@ -1,10 +1,10 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,9 +21,11 @@ from splinelens.texts import read_texts, stream_texts
 from splinelens.texts.labeled import require_words
 
 if TYPE_CHECKING:
+    from splinelens.apps.roles import RoleFinder
     from splinelens.detect.artifact import Artifact
 
 FPR = 0.05
+_CHUNK = 64  # texts whose roles are found together
 
 
 class ScoredBy(StrEnum):
@@ -31,6 +33,13 @@ class ScoredBy(StrEnum):
 
     text = "text"
     sentence = "sentence"
+
+
+class SplitBy(StrEnum):
+    """How the logit is shared out among words."""
+
+    token = "token"
+    shapley = "shapley"
 
 
 def score(
@@ -60,6 +69,24 @@ def score(
             "--explain-label", help="Explain this label, not the one with the highest score.", metavar="NAME"
         ),
     ] = None,
+    roles: Annotated[
+        bool,
+        typer.Option(
+            "--roles",
+            help="With --explain: also say who threatens or insults whom in sentences of flagged texts that "
+            "raise the score. English only; needs the extra roles.",
+        ),
+    ] = False,
+    parser: options.Parser = None,
+    words: Annotated[
+        SplitBy,
+        typer.Option(
+            "--words",
+            help="How the logit is shared out among words: by token, where a maximum over tokens goes to one "
+            "of them, or as shapley values, which words that are about as strong share, with those that "
+            "fire. shapley is for detectors of learned margins, such as toxicity; it runs PyTorch.",
+        ),
+    ] = SplitBy.token,
     fpr: Annotated[
         float | None,
         typer.Option(
@@ -128,9 +155,11 @@ def score(
     (-) the score. With --json or -o one record a text, in order: {"row" (from 0, the first after the line
     of names), "score", "verdict", "tokens", "cut"}, and where it applies "reason", "constant" and "spans"
     [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
-    have "top_words" instead. With --by sentence "highest_sentence" {"begin", "end", "score", "limit"}: its
-    score decides the verdict from "limit" on. A detector
-    of several labels adds "scores" by label, "labels" that fired, and "explained". The verdict is
+    have "top_words" instead. With --words shapley each of "words" has its Shapley value as "contribution",
+    and "fires": in a text with the label, whether people would mark the word for it. With --by sentence
+    "highest_sentence" {"begin", "end", "score", "limit"}: its score decides the verdict from "limit" on. A
+    detector of several labels adds "scores" by label, "labels" that fired, and "explained";
+    --roles adds "roles", as the command roles prints them, to flagged texts. The verdict is
     undetermined where a text could not be read, or was cut and looks clean so far. A score is the
     probability of the label where the share of texts with it is that of the detector's calibration: of
     the shipped toxicity detectors, where half of the texts are toxic. The logit of a score is log(score /
@@ -153,8 +182,14 @@ def score(
         raise typer.BadParameter(
             "give --explain-label or --no-explain, not both", param_hint="--explain-label"
         )
+    if explain is False and words is SplitBy.shapley:
+        raise typer.BadParameter("give --words or --no-explain, not both", param_hint="--words")
     if explain_label is not None and not explain_label.strip():
         raise typer.BadParameter("name a label", param_hint="--explain-label")
+    if roles and (explain is not True or output is not None):
+        raise typer.BadParameter("give it with --explain, and without -o", param_hint="--roles")
+    if parser is not None and not roles:
+        raise typer.BadParameter("this needs --roles", param_hint="--parser")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if retry_failed and (output is None or output.suffix != ".parquet"):
@@ -175,13 +210,13 @@ def score(
     artifact = find_artifact(detector)
     shown = not (as_json or output) and sys.stdout.isatty()
     explains = explain if explain is not None else shown and artifact.inseparable is None
-    requested: bool | str = explain_label or explains
+    requested: bool | str = explain_label or explains or words is SplitBy.shapley
     _check_task(artifact, fpr, threshold, explain_label, prevalence, by)
     rate = FPR if fpr is None else fpr
     if prevalence is not None:
         artifact = artifact.at_prevalence(prevalence)
     limits = artifact.limits(rate, threshold)
-    artifact.require_explainable(requested)
+    artifact.require_explainable(requested, words)
     streams = file == "-" and not output  # a line in gives a line out at once
     reading: dict[str, Any] = {  # Any: of different types
         "encoding": encoding,
@@ -198,7 +233,8 @@ def score(
         require_words(source, column)
 
     from splinelens.apps.detector import Detector
-    from splinelens.report.terminal import plain_line, print_view, score_table
+    from splinelens.detect.word_head import shipped_word_head
+    from splinelens.report.terminal import LINE_CHARACTERS, plain_line, print_view, role_lines, score_table
     from splinelens.texts.plain_text import harmless
 
     loaded = Detector.load(
@@ -208,12 +244,20 @@ def score(
         max_tokens=max_tokens,
         long=long.value,
         max_text_tokens=max_text_tokens,
+        engine="torch" if words is SplitBy.shapley else "auto",
     )
+    finder = None
+    if roles:
+        from splinelens.apps.roles import RoleFinder
+
+        finder = RoleFinder.load(parser, device=device)
+        options.stderr_printer(quiet)("roles by {parser}; {head}".format(**finder.provenance))
     table = shown and not streams
     tally, started, rows = Tally(max_text_tokens=max_text_tokens), perf_counter(), list[TextScore]()
     tally.earlier = rows_kept(output) if output else 0
     settings: dict[str, Any] = {
         "explain": requested,
+        "words": words.value,
         "fpr": rate,
         "threshold": threshold,
         "prevalence": prevalence,
@@ -239,6 +283,8 @@ def score(
             longest = max((*artifact.labels, artifact.negative), key=len)
             for batch in chain([source], batches):
                 records = loaded.scores(batch, **settings, progress=progress)
+                if finder is not None:
+                    records = _with_roles(finder, records, batch.texts, artifact.negative)
                 for index, scored in enumerate(records):
                     record = tally.add(replace(scored, row=tally.texts))
                     if as_json:
@@ -246,7 +292,9 @@ def score(
                     elif table:
                         rows.append(record)
                     else:
-                        print(plain_line(record, batch.texts[index], longest), flush=streams)
+                        beside = role_lines(record, batch.texts[index] or "", LINE_CHARACTERS)
+                        line = plain_line(record, batch.texts[index], longest)
+                        print("\n".join([line, *beside]), flush=streams)
     if table:
         print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
     if not quiet:
@@ -255,8 +303,34 @@ def score(
         shared = by is ScoredBy.sentence and threshold is None
         higher = " (higher for the parts of texts of several sentences)" if shared else ""
         typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}{higher}", err=True)
+        if words is SplitBy.shapley:
+            head = shipped_word_head(artifact.name, artifact.origin)
+            decides = "a rule" if head is None else "the head of marked words that comes with the detector"
+            typer.echo(f"which words fire is decided by {decides}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
+
+
+def _with_roles(
+    finder: "RoleFinder", records: Iterable[TextScore], texts: Sequence[str | None], negative: str
+) -> Iterator[TextScore]:
+    """The records; those of flagged texts with the roles of the sentences that raise their score."""
+    from splinelens.report.roles import raising
+
+    scored = iter(records)
+    while chunk := list(islice(scored, _CHUNK)):
+        flagged = [record for record in chunk if record.verdict not in (negative, UNDETERMINED)]
+        found = dict(
+            zip(
+                [record.row for record in flagged],
+                finder.find([texts[record.row] for record in flagged]),
+                strict=True,
+            )
+        )
+        for record in chunk:
+            raised = raising(found.get(record.row, ()), record.sentences or ())
+            roles = [{key: value for key, value in one.to_dict().items() if key != "row"} for one in raised]
+            yield replace(record, roles=tuple(roles) or None)
 
 
 def _check_task(

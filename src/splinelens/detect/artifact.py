@@ -288,20 +288,38 @@ class Artifact(Manifest):
                 return f"it reads {name}, and only max, min and last margins come from one token"
         return None
 
-    def require_explainable(self, explain: bool | str) -> None:
+    @property
+    def learned_poolings(self) -> tuple[str, ...]:
+        """How its learned margins are pooled, in the order of its columns; none if it reads other columns."""
+        names = [name for name, _ in self.columns]
+        if not _LEARNED.issuperset(names):
+            return ()
+        return tuple(name.removeprefix("direction_") for name in names)
+
+    def require_explainable(self, explain: bool | str, words: str = "token") -> None:
         """Refuse to explain what cannot be explained.
 
         Args:
             explain: Whether, or of which label.
+            words: How the logit is shared out among words: by ``token``, or ``shapley``.
 
         Raises:
-            BadDetector: No such label.
-            NotExplainable: The logit does not split into one number per token.
+            BadDetector: No such label, another word for ``words``, or ``words`` without ``explain``.
+            NotExplainable: The logit does not split into one number per token, or is not shared out.
         """
         if isinstance(explain, str):
             self.label_index(explain)
+        if words not in ("token", "shapley"):
+            raise BadDetector(f"words={words!r} is no way to share out a logit; give 'token' or 'shapley'")
+        if words == "shapley" and not explain:
+            raise BadDetector("words='shapley' says how to explain; give explain=True, too")
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.name} cannot be explained: {self.inseparable}")
+        if words == "shapley" and not self.learned_poolings:
+            raise NotExplainable(
+                f"detector {self.name} reads {self.columns[0][0]}, and only learned margins are shared out "
+                "among words by their Shapley values; leave out words='shapley'"
+            )
 
     def fired(self, scores: np.ndarray, thresholds: Sequence[float]) -> tuple[int, ...]:
         """The labels of the verdict on one text by index, in order of descending score.

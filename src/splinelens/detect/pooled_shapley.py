@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadFeatures
 
-STRONG = 0.45
+FIRES = 0.45
 """Share of the largest value from which on a word fires; chosen on ``toxic-spans`` train."""
 
 
@@ -25,8 +25,9 @@ def shapley_of_words(
     words: int,
     head: LinearHead,
     poolings: Sequence[str],
+    label: int = 0,
 ) -> Float[np.ndarray, " word"]:
-    """The Shapley value of each word of a text; they sum to the logit of the first label less its bias.
+    """The Shapley value of each word of a text; they sum to the logit of a label less its bias.
 
     Without any word a maximum or minimum is the mean of its column. Of a mean each token gives its part, and
     the last value comes from the last token: there the value is the plain split.
@@ -37,6 +38,7 @@ def shapley_of_words(
         words: How many words there are; one without a token has the value 0.
         head: Its columns are the margins pooled in each way, one after the other.
         poolings: Of ``max``, ``min``, ``mean`` and ``last``, in the order of the head's columns.
+        label: Index of the label.
 
     Raises:
         BadFeatures: The head has other columns.
@@ -52,39 +54,57 @@ def shapley_of_words(
         raise BadFeatures(
             f"{size} margins pooled in {len(poolings)} ways do not fit a head of {head.width} columns"
         )
-    slope, mean = head.weight[0] / head.scale, head.mean.astype(np.float64)
+    slope, mean = head.weight[label] / head.scale, head.mean.astype(np.float64)
     margins = margins.astype(np.float64)
-    known, place = np.unique(word, return_inverse=True)
+    known, index = np.unique(word, return_inverse=True)
     total = np.zeros(len(known))
     for at, pooling in enumerate(poolings):
         columns = slice(at * size, (at + 1) * size)
         if pooling in ("max", "min"):
             sign = 1 if pooling == "max" else -1
-            highest = np.full((len(known), size), -np.inf)
-            np.maximum.at(highest, place, sign * margins)
+            highest = highest_of_words(sign * margins, index, len(known))
             total += _shared_maximum(highest, sign * mean[columns]) @ (sign * slope[columns])
         elif pooling == "mean":
             added = (margins - mean[columns]) @ slope[columns] / tokens
-            total += np.bincount(place, added, minlength=len(known))
+            total += np.bincount(index, added, minlength=len(known))
         else:
-            total[place[-1]] += (margins[-1] - mean[columns]) @ slope[columns]
+            total[index[-1]] += (margins[-1] - mean[columns]) @ slope[columns]
     values = np.zeros(words)
     values[known] = total
     return values
 
 
-def strong_words(
-    values: Float[np.ndarray, " word"], function_word: Bool[np.ndarray, " word"], share: float = STRONG
+def firing_words(
+    values: Float[np.ndarray, " word"], function_word: Bool[np.ndarray, " word"]
 ) -> Bool[np.ndarray, " word"]:
-    """Which words fire: those with at least a share of the largest value, function words left out.
+    """Which words fire: those with at least 0.45 of the largest value, function words left out.
 
     Example:
-        >>> strong_words(np.array([0.1, 2.0, 1.0, 1.5]), np.array([False, False, False, True])).tolist()
+        >>> firing_words(np.array([0.1, 2.0, 1.0, 1.5]), np.array([False, False, False, True])).tolist()
         [False, True, True, False]
     """
     if not len(values):
         return np.zeros(0, dtype=bool)
-    return (values >= share * values.max()) & (values > 0) & ~function_word
+    return (values >= FIRES * values.max()) & (values > 0) & ~function_word
+
+
+def highest_of_words(
+    margins: Float[np.ndarray, "token hyperplane"], word: Int[np.ndarray, " token"], words: int
+) -> Float[np.ndarray, "word hyperplane"]:
+    """The highest margin of each word's tokens; of a word without a token the lowest of the text.
+
+    Args:
+        margins: The margins of the tokens.
+        word: The word of each token.
+        words: How many words there are.
+
+    Example:
+        >>> highest_of_words(np.array([[1.0], [3.0], [2.0]]), np.array([0, 0, 2]), 3).tolist()
+        [[3.0], [1.0], [2.0]]
+    """
+    highest = np.full((words, margins.shape[1]), -np.inf, margins.dtype)
+    np.maximum.at(highest, word, margins)
+    return np.where(np.isfinite(highest), highest, margins.min(axis=0))
 
 
 def _shared_maximum(

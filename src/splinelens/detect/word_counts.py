@@ -12,68 +12,74 @@ _LEAST_WRONG = 3  # texts of a word that is said to be confused
 
 
 @dataclass(frozen=True)
-class WordInGroup:
-    """A word in some texts.
+class GroupWord:
+    """A word that moves the logit in a group of texts.
 
     Attributes:
-        word: Its number.
+        name: The word.
         texts: Texts of the group with it.
-        total: What it adds in all of them together.
+        mean: What it adds on average to a text with it.
+        per_text: What it adds on average over all texts of the group.
     """
 
-    word: int
+    name: str
     texts: int
-    total: float
+    mean: float
+    per_text: float
 
 
 def words_of_group(
-    word: Int[np.ndarray, " place"],
-    text: Int[np.ndarray, " place"],
-    added: Float[np.ndarray, " place"],
+    names: Sequence[str],
+    word: Int[np.ndarray, " occurrence"],
+    text: Int[np.ndarray, " occurrence"],
+    added: Float[np.ndarray, " occurrence"],
     group: Bool[np.ndarray, " text"],
     most: int,
-) -> list[WordInGroup]:
+) -> list[GroupWord]:
     """The words that add most in a group of texts, those that add anything.
 
     Args:
-        word: The number of the word at each place.
-        text: The text of each place.
+        names: The words.
+        word: The index of the word at each occurrence.
+        text: The text of each occurrence.
         added: What the word adds there.
         group: Which texts belong to the group.
         most: How many words.
 
     Example:
-        >>> place = np.array([0, 1, 1, 0]), np.array([0, 0, 1, 1]), np.array([1.0, -0.5, 3.0, 4.0])
-        >>> words_of_group(*place, np.array([True, False]), 5)
-        [WordInGroup(word=0, texts=1, total=1.0)]
+        >>> occurrences = np.array([0, 1, 1, 0]), np.array([0, 0, 1, 1]), np.array([1.0, -0.5, 3.0, 4.0])
+        >>> words_of_group(["fool", "you"], *occurrences, np.array([True, False]), 5)
+        [GroupWord(name='fool', texts=1, mean=1.0, per_text=1.0)]
     """
-    here = group[text]
-    size = int(word.max(initial=-1)) + 1
-    total = np.bincount(word[here], added[here], minlength=size)
+    here, size = group[text], int(group.sum())
+    total = np.bincount(word[here], added[here], minlength=len(names))
     pairs = np.unique(np.stack([word[here], text[here]]), axis=1)
-    texts = np.bincount(pairs[0], minlength=size)
-    first = np.argsort(-total, kind="stable")[:most].tolist()
-    return [WordInGroup(at, int(texts[at]), float(total[at])) for at in first if total[at] > 0]
+    texts = np.bincount(pairs[0], minlength=len(names)).tolist()
+    first = [at for at in np.argsort(-total, kind="stable")[:most].tolist() if total[at] > 0]
+    return [
+        GroupWord(names[at], texts[at], float(total[at] / texts[at]), float(total[at] / size)) for at in first
+    ]
 
 
 @dataclass(frozen=True)
 class ConfusedWord:
-    """A word whose texts are often judged wrongly: found in one half of the texts, counted in the other.
+    """A word whose texts are often judged wrongly: chosen on one half of the texts, counted on the other.
 
     Attributes:
-        word: Its number.
+        name: The word.
         wrong: Texts of the other half with it that are judged wrongly.
         texts: Texts of the other half with it.
         interval: 95 % interval of their share.
     """
 
-    word: int
+    name: str
     wrong: int
     texts: int
     interval: Interval
 
 
 def confused_words(
+    names: Sequence[str],
     holding: Sequence[Int[np.ndarray, " _"]],
     wrong: Bool[np.ndarray, " text"],
     of_class: Bool[np.ndarray, " text"],
@@ -84,29 +90,36 @@ def confused_words(
 
     In the naming half the lower end of the interval of their share of wrong texts is above the share of all
     texts of the class; they are ranked by it. At least three of their texts there are wrong. In the other
-    half their share is above that of all texts as well: of thousands of words some look confused by chance.
+    half all this is so as well: of thousands of words some look confused by chance.
 
     Args:
-        holding: The texts that hold each word.
+        names: The words.
+        holding: The texts that hold each of them.
         wrong: Whether a text is judged wrongly.
         of_class: Whether it belongs to the class.
-        naming: Whether it belongs to the half where words are looked for.
+        naming: Whether it belongs to the half that words are chosen on.
         most: How many words.
     """
-    base, other = (_mean(wrong[of_class & half]) for half in (naming, ~naming))
+    counts = [
+        [_count(texts[of_class[texts] & half[texts]], wrong) for texts in holding]
+        for half in (naming, ~naming)
+    ]
+    bases = [_mean(wrong[of_class & half]) for half in (naming, ~naming)]
     lowest: dict[int, float] = {}
-    for word, texts in enumerate(holding):
-        there = texts[of_class[texts] & naming[texts]]
-        hits = int(wrong[there].sum())
-        if hits >= _LEAST_WRONG:
-            lowest[word] = proportion_interval(hits, len(there))[0]
-    found = []
-    for word in sorted((word for word in lowest if lowest[word] > base), key=lambda word: -lowest[word]):
-        there = holding[word][of_class[holding[word]] & ~naming[holding[word]]]
-        hits = int(wrong[there].sum())
-        if hits > other * len(there):
-            found.append(ConfusedWord(word, hits, len(there), proportion_interval(hits, len(there))))
-    return found[:most]
+    for word, halves in enumerate(zip(*counts, strict=True)):
+        if all(hits >= _LEAST_WRONG for hits, _ in halves):
+            lower = [proportion_interval(*count)[0] for count in halves]
+            if all(end > base for end, base in zip(lower, bases, strict=True)):
+                lowest[word] = lower[0]
+    ranked = sorted(lowest, key=lambda word: -lowest[word])[:most]
+    return [
+        ConfusedWord(names[word], *counts[1][word], proportion_interval(*counts[1][word])) for word in ranked
+    ]
+
+
+def _count(texts: Int[np.ndarray, " _"], wrong: Bool[np.ndarray, " text"]) -> tuple[int, int]:
+    """How many of some texts are wrong, and how many there are."""
+    return int(wrong[texts].sum()), len(texts)
 
 
 def _mean(wrong: Bool[np.ndarray, " _"]) -> float:

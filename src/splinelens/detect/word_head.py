@@ -5,21 +5,20 @@ and perhaps how often people marked the word. It is fitted to texts whose words 
 SemEval-2021 task 5, and belongs to one detector.
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32, UInt64
+from jaxtyping import Bool, Float, Int
 
 from splinelens.detect.artifact_files import ArtifactFiles
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.pooled_shapley import STRONG
+from splinelens.detect.pooled_shapley import FIRES, highest_of_words
+from splinelens.detect.shipped import shipped
 from splinelens.errors import BadFeatures, BrokenArtifact
-from splinelens.features.token_margins import highest_of_words
+from splinelens.features.marked_counts import COUNT_COLUMNS, MarkedCounts
 
 FILES = ArtifactFiles(
     "a word head",
@@ -30,70 +29,29 @@ FILES = ArtifactFiles(
     (1_000_000, 10_000_000),
 )
 
-_COUNTS = ("word", "marked", "places")
+WORD_COLUMNS = (
+    "Shapley value",
+    "share of the largest value",
+    "at least 0.45 of it",
+    "function word",
+    "square of the share",
+    "root of the share",
+    "at least 0.45 of it and no function word",
+    "the largest",
+    "characters",
+    "log of the words of the text",
+    "sum of the values",
+    "largest value",
+)
+"""What a word head reads of a word, before its neighbors and margins. A linear head can neither bend nor
+multiply: the square and the root of the share stand for a curve, the bounds at 0.45 and at the largest for
+the steps of ``firing_words``, and numbers of the text, equal for all its words, move the limit for short and
+for strong texts."""
+
+_BESIDE = 4  # the first of these are also read of the word before and after
+_WIDTH = len(WORD_COLUMNS) + 2 * _BESIDE  # and two for each direction
+_COUNTS = ("word", "marked", "occurrences")
 _FAR = 6.0  # standard deviations at which columns are cut
-
-
-@dataclass(frozen=True, eq=False)
-class MarkedCounts:
-    """How often people marked each word; words are kept as hashes, so that no list of them is stored.
-
-    Attributes:
-        word: Hashes of the words, rising.
-        marked: Places at which people marked each.
-        places: Its places.
-    """
-
-    word: UInt64[np.ndarray, " word"]
-    marked: Int32[np.ndarray, " word"]
-    places: Int32[np.ndarray, " word"]
-
-    @classmethod
-    def of(cls, texts: Iterable[tuple[Sequence[str], Bool[np.ndarray, " _"]]]) -> "MarkedCounts":
-        """Count the words of some texts, each with whether it was marked.
-
-        A word at one place that was never marked is left out.
-
-        Example:
-            >>> counts = MarkedCounts.of([(["you", "fool", "fool"], np.array([False, True, False]))])
-            >>> counts.share(["fool", "you", "goose"]).tolist()
-            [0.25, 0.0, 0.0]
-        """
-        marked: Counter[int] = Counter()
-        places: Counter[int] = Counter()
-        for keys, chosen in texts:
-            for key, mark in zip(keys, chosen.tolist(), strict=True):
-                number = _hash(key)
-                places[number] += 1
-                marked[number] += bool(mark)
-        kept = sorted(number for number, count in places.items() if count > 1 or marked[number])
-        return cls(
-            np.array(kept, dtype=np.uint64),
-            np.array([marked[number] for number in kept], dtype=np.int32),
-            np.array([places[number] for number in kept], dtype=np.int32),
-        )
-
-    def share(self, keys: Sequence[str]) -> Float[np.ndarray, " word"]:
-        """The share of its places at which each word was marked, with two unmarked places added."""
-        marked, places = self._counts(keys)
-        return marked / (places + 2)
-
-    def columns(self, keys: Sequence[str]) -> Float[np.ndarray, "word 6"]:
-        """What a word head reads of the counts of each word of a text."""
-        marked, places = self._counts(keys)
-        share = (marked + 0.1) / (places + 2)
-        more = [share, (marked + 0.4) / (places + 8), np.log1p(places), places == 0]
-        return np.column_stack([*more, share / max(share.max(initial=0.0), 1e-6), share**2]).astype(
-            np.float64
-        )
-
-    def _counts(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        number = np.array([_hash(key) for key in keys], dtype=np.uint64)
-        if not len(self.word):
-            return np.zeros(len(number)), np.zeros(len(number))
-        at = np.minimum(np.searchsorted(self.word, number), len(self.word) - 1)
-        known = self.word[at] == number
-        return np.where(known, self.marked[at], 0), np.where(known, self.places[at], 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +61,15 @@ class WordHead:
     Attributes:
         head: On standardized columns of ``word_columns``, and of the counts if there are any; columns are cut
             at 6 standard deviations.
-        share: A word is marked if its score reaches this share of the largest score of the text,
-        least: and this score.
+        share_of_largest: The score of a marked word reaches this share of the largest score of the text.
+        least: The score of a marked word reaches this, too.
         detector: Digest of the detector that it belongs to.
         record: What it was fitted on and what was measured, plain JSON values.
         counts: How often people marked each word; None if it does not read that.
     """
 
     head: LinearHead
-    share: float
+    share_of_largest: float
     least: float
     detector: str
     record: dict[str, Any]  # Any: plain JSON values
@@ -128,12 +86,25 @@ class WordHead:
         arrays = FILES.read_arrays(folder, record.pop("arrays", None))
         counted = [arrays.pop(name, None) for name in _COUNTS]
         head = LinearHead.from_arrays(arrays)
-        share, least, owner = (record.pop(name, None) for name in ("share", "least", "detector"))
+        limits = ("share_of_largest", "least", "detector")
+        share, least, owner = (record.pop(name, None) for name in limits)
         if not (isinstance(share, float) and isinstance(least, float) and isinstance(owner, str)):
             raise BrokenArtifact(
                 f"the word head in {folder} does not say when a word is marked; {FILES.again}"
             )
-        return cls(head, share, least, owner, record, _counts_of(counted, folder))
+        if not (0 <= share <= 1 and np.isfinite(least)):
+            raise BrokenArtifact(
+                f"the word head in {folder} marks words from {share} of the largest score and {least} on, "
+                f"which are no such limits; {FILES.again}"
+            )
+        counts = _counts_of(counted, folder)
+        margins = head.width - _WIDTH - (0 if counts is None else len(COUNT_COLUMNS))
+        if len(head.weight) != 1 or margins < 2 or margins % 2:
+            raise BrokenArtifact(
+                f"the word head in {folder} has {head.width} columns for {len(head.weight)} labels, which no "
+                f"word has; {FILES.again}"
+            )
+        return cls(head, share, least, owner, record, counts)
 
     def write(self, folder: Path) -> None:
         """Write it into a folder.
@@ -141,25 +112,21 @@ class WordHead:
         Raises:
             CannotWrite: The folder cannot be written.
         """
-        values = {"share": self.share, "least": self.least, "detector": self.detector, **self.record}
+        limits = {"share_of_largest": self.share_of_largest, "least": self.least}
+        values = {**limits, "detector": self.detector, **self.record}
         counts = self.counts
         counted = {} if counts is None else {name: getattr(counts, name) for name in _COUNTS}
         FILES.write(folder, values, self.head.arrays() | counted)
 
-    def scores(
-        self, columns: Float[np.ndarray, "word column"], keys: Sequence[str]
-    ) -> Float[np.ndarray, " word"]:
+    def scores(self, columns: Float[np.ndarray, "word column"]) -> Float[np.ndarray, " word"]:
         """The score of each word, around 1 where people mark it and 0 where they do not.
 
         Args:
-            columns: As ``word_columns`` gives them.
-            keys: The words, in lower case.
+            columns: As ``word_columns`` gives them, then those of ``counts``.
 
         Raises:
             BadFeatures: Another number of columns than the head has.
         """
-        if self.counts is not None:
-            columns = np.concatenate([columns, self.counts.columns(keys)], axis=1)
         if columns.shape[1] != self.head.width:
             raise BadFeatures(f"the word head has {self.head.width} columns, not {columns.shape[1]}")
         far = _FAR * self.head.scale
@@ -169,7 +136,7 @@ class WordHead:
         """Which words of a text are marked."""
         if not len(scores):
             return np.zeros(0, dtype=bool)
-        return (scores >= self.share * scores.max()) & (scores >= self.least)
+        return (scores >= self.share_of_largest * scores.max()) & (scores >= self.least)
 
 
 def word_columns(
@@ -189,55 +156,65 @@ def word_columns(
         letters: Its characters.
 
     Returns:
-        Twelve numbers of the word, four of the word before and after it (0 at the ends), and the highest and
-        the lowest margins of its tokens.
+        The twelve ``WORD_COLUMNS`` of the word, the first four of the word before and of the word after it (0
+        at the ends), and the highest and the lowest margins of its tokens.
     """
     words = len(value)
     largest = max(float(value.max(initial=0.0)), 1e-6)
     share = value / largest
-    strong = share >= STRONG
-    numbers = np.stack(
-        [
-            value,
-            share,
-            strong,
-            function_word,
-            share**2,
-            np.sqrt(np.maximum(share, 0)),
-            strong & ~function_word,
-            share >= 1,
-            letters,
-            np.full(words, np.log(max(words, 1))),
-            np.full(words, value.sum()),
-            np.full(words, largest),
-        ],
-        axis=1,
-    ).astype(np.float64)
-    nothing = np.zeros((1, 4))
-    beside = [np.concatenate([nothing, numbers[:-1, :4]]), np.concatenate([numbers[1:, :4], nothing])]
+    fires = share >= FIRES
+    root = np.sqrt(np.maximum(share, 0))
+    of_word = (
+        value,
+        share,
+        fires,
+        function_word,
+        share**2,
+        root,
+        fires & ~function_word,
+        share >= 1,
+        letters,
+    )
+    of_text = (np.full(words, number) for number in (np.log(max(words, 1)), value.sum(), largest))
+    numbers = np.stack([*of_word, *of_text], axis=1).astype(np.float64)
+    end, neighbor = np.zeros((1, _BESIDE)), numbers[:, :_BESIDE]
+    before, after = np.concatenate([end, neighbor[:-1]]), np.concatenate([neighbor[1:], end])
     highest = highest_of_words(margins, word, words)
     lowest = -highest_of_words(-margins, word, words)
-    return np.concatenate([numbers, *(part[:words] for part in beside), highest, lowest], axis=1)
+    return np.concatenate([numbers, before[:words], after[:words], highest, lowest], axis=1)
 
 
-def _hash(word: str) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
-    )
+def shipped_word_head(name: str, digest: str) -> WordHead | None:
+    """The word head that comes with a shipped detector; None if it has none.
+
+    Args:
+        name: Of the detector.
+        digest: Of the detector; the head of another one is not used.
+
+    Raises:
+        BrokenArtifact: Its files are damaged.
+    """
+    folder = shipped().get(name)
+    if folder is None or not (folder / FILES.manifest).is_file():
+        return None
+    head = WordHead.load(folder)
+    return head if head.detector == digest else None
 
 
 def _counts_of(arrays: Sequence[np.ndarray | None], folder: Path) -> MarkedCounts | None:
     """The counts that were stored, checked; None if there are none."""
-    word, marked, places = arrays
-    if word is None or marked is None or places is None:
-        if word is marked is places:
+    word, marked, occurrences = arrays
+    if word is None or marked is None or occurrences is None:
+        if word is marked is occurrences:
             return None
         raise BrokenArtifact(f"the word head in {folder} has a part of its counts only; {FILES.again}")
-    kinds = [array.dtype for array in (word, marked, places)]
+    kinds = [array.dtype for array in (word, marked, occurrences)]
     if (
         kinds != [np.uint64, np.int32, np.int32]
         or not word.ndim == 1
-        or not word.shape == marked.shape == places.shape
+        or not word.shape == marked.shape == occurrences.shape
     ):
         raise BrokenArtifact(f"the counts of the word head in {folder} do not fit each other; {FILES.again}")
-    return MarkedCounts(word, marked, places)
+    if (word[1:] <= word[:-1]).any() or (marked < 0).any() or (marked > occurrences).any():
+        raise BrokenArtifact(f"the counts of the word head in {folder} are no counts; {FILES.again}")
+    return MarkedCounts(word, marked, occurrences)

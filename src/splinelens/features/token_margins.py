@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from splinelens.engines.torch import TokenStats
 from splinelens.errors import BadFeatures
@@ -81,29 +81,34 @@ def token_margins(
     for start in range(0, len(texts), reader.chunk):
         chunk = texts[start : start + reader.chunk]
         tokenized = reader.tokenize(chunk)
-        found = _of_chunk(reader, tokenized, hyperplanes)
-        for text, tokens in zip(chunk, tokenized, strict=True):
+        margins = _of_chunk(reader, tokenized, hyperplanes)
+        for text, tokens, parts in zip(chunk, tokenized, margins, strict=True):
             report(1, len(text or ""))
-            yield _joined(tokens, next(found), len(hyperplanes))
+            yield _joined(tokens, parts, len(hyperplanes))
 
 
-def highest_of_words(
-    margins: Float[np.ndarray, "token plane"], word: Int[np.ndarray, " token"], words: int
-) -> Float[np.ndarray, "word plane"]:
-    """The highest margin of each word's tokens; of a word without a token the lowest of the text.
+class MarginStore:
+    """Margins of tokens that are kept in memory, those of all texts or none.
 
     Args:
-        margins: The margins of the tokens.
-        word: The word of each token.
-        words: How many words there are.
-
-    Example:
-        >>> highest_of_words(np.array([[1.0], [3.0], [2.0]]), np.array([0, 0, 2]), 3).tolist()
-        [[3.0], [1.0], [2.0]]
+        most_bytes: Where they need more, all are dropped.
     """
-    highest = np.full((words, margins.shape[1]), -np.inf, margins.dtype)
-    np.maximum.at(highest, word, margins)
-    return np.where(np.isfinite(highest), highest, margins.min(axis=0))
+
+    def __init__(self, most_bytes: int):
+        self._most, self._bytes = most_bytes, 0
+        self._margins: dict[int, Float[np.ndarray, "token hyperplane"]] = {}
+
+    def add(self, text: int, margins: Float[np.ndarray, "token hyperplane"] | None) -> None:
+        """Keep a copy of the margins of a text; without any all are dropped."""
+        self._bytes = self._most + 1 if margins is None else self._bytes + margins.nbytes
+        if margins is None or self._bytes > self._most:
+            self._margins.clear()
+        else:
+            self._margins[text] = margins.copy()
+
+    def of(self, texts: Sequence[int]) -> list[Float[np.ndarray, "token hyperplane"]] | None:
+        """The margins of some texts; None if they were dropped."""
+        return None if self._bytes > self._most else [self._margins[text] for text in texts]
 
 
 _Parts = list[tuple[Window, np.ndarray]] | str
@@ -126,12 +131,14 @@ def _of_chunk(
     return iter(parts)
 
 
-def _chosen(stats: TokenStats, hyperplanes: Sequence[Hyperplane]) -> Float[np.ndarray, "text token plane"]:
+def _chosen(
+    stats: TokenStats, hyperplanes: Sequence[Hyperplane]
+) -> Float[np.ndarray, "text token hyperplane"]:
     columns = []
-    for plane in hyperplanes:
-        values = stats.learned if plane.layer < 0 else stats.margins[plane.layer]
+    for hyperplane in hyperplanes:
+        values = stats.learned if hyperplane.layer < 0 else stats.margins[hyperplane.layer]
         assert values is not None  # _check
-        columns.append(values[..., plane.index].float())
+        columns.append(values[..., hyperplane.index].float())
     return torch.stack(columns, dim=-1).numpy()
 
 
@@ -150,14 +157,15 @@ def _check(reader: TextReader, hyperplanes: Sequence[Hyperplane]) -> None:
     """Refuse hyperplanes that the reader does not read."""
     engine = reader.torch_engine
     request = engine.request
-    for plane in hyperplanes:
-        if plane.layer < 0:
+    for hyperplane in hyperplanes:
+        if hyperplane.layer < 0:
             count = len(request.directions) if request.directions is not None and request.learned else 0
-        elif request.margins and plane.layer in request.layers:
-            count = len(engine.norms[plane.layer])
+        elif request.margins and hyperplane.layer in request.layers:
+            count = len(engine.norms[hyperplane.layer])
         else:
             count = 0
-        if not 0 <= plane.index < count:
+        if not 0 <= hyperplane.index < count:
             raise BadFeatures(
-                f"{plane} is not among the {count:,} hyperplanes there whose margins are read; choose others"
+                f"{hyperplane} is not among the {count:,} hyperplanes there whose margins are read; choose "
+                "others"
             )

@@ -1,20 +1,26 @@
 """The model card of a detector: what it is, what it was fitted on, its metrics and its limits."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.word_head import shipped_word_head
 from splinelens.errors import BrokenArtifact
 from splinelens.report.adaptation import adaptation_summary, adaptation_table
-from splinelens.report.explain import explained_hyperplanes, explained_lines, explained_words
+from splinelens.report.explain import (
+    StoredExplanation,
+    explained_hyperplanes,
+    explained_lines,
+    explained_words,
+)
+from splinelens.report.manifest_types import RECORD, Bounds, Number
 from splinelens.report.page import render_markdown
 from splinelens.report.tables import (
     Table,
@@ -59,6 +65,8 @@ def card(artifact: Artifact) -> str:
         offsets=_offset_table(artifact),
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         languages=languages(artifact),
+        explained=_explained(artifact),
+        marked_words=_marked_words(artifact),
         explained_lines=explained_lines,
         explained_words=explained_words,
         explained_hyperplanes=explained_hyperplanes,
@@ -111,22 +119,10 @@ def settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: the 
 
 # What the card reads of records that are plain JSON, which an edited detector can fill with anything. A
 # default says that a value may be missing; it may not be null then, unless None is among its types.
-_RECORD = ConfigDict(strict=True)
-
-
-def _of_usual_size(number: float) -> float:
-    """JSON writes a number of 400 digits, and no format shows it."""
-    if math.isinf(number):
-        raise ValueError("the number is too large")
-    return number
-
-
-_Number = Annotated[float, AfterValidator(_of_usual_size)]
-_Bounds = tuple[_Number, _Number]
 _Rate = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(e-?\d+)?$")]
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Fingerprint:
     architecture: str
     depth: int
@@ -134,14 +130,14 @@ class _Fingerprint:
     weights: str
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Model:
     name: str
     fingerprint: _Fingerprint
     revision: str | None = None
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Spec:
     features: list[str]
     version: int
@@ -153,103 +149,62 @@ class _Spec:
     long: str
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Repeated:
     texts: int
     contradicting: int
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Groups:
     column: str
     groups: int
     missing: int
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Provenance:
     data_hash: str = ""
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Adapted:
     detector: str
     digest: str
     rows: int
     positives: int
-    penalty: _Number | None
-    auc_before: _Number
-    auc_before_interval: _Bounds | None
-    auc_after: _Number
-    auc_after_interval: _Bounds | None
-    gain: _Number
-    gain_interval: _Bounds | None
+    penalty: Number | None
+    auc_before: Number
+    auc_before_interval: Bounds | None
+    auc_after: Number
+    auc_after_interval: Bounds | None
+    gain: Number
+    gain_interval: Bounds | None
     notes: list[str]
     positive_values: list[str] = field(default_factory=list)
     label: str = ""
     recommendation: str = ""
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Difference:
     label: str
     rows: int
-    auc: _Number | None
-    auc_torch: _Number | None
-    median: _Number
-    largest: _Number
+    auc: Number | None
+    auc_torch: Number | None
+    median: Number
+    largest: Number
     verdicts: int
-    moved: dict[_Rate, _Bounds]
+    moved: dict[_Rate, Bounds]
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Exported:
     engine: str
     differences: list[_Difference]
 
 
-@dataclass(frozen=True, config=_RECORD)
-class _ExplainedWord:
-    name: str
-    texts: int
-    mean: _Number
-
-
-@dataclass(frozen=True, config=_RECORD)
-class _ExplainedHyperplane:
-    name: str
-    hyperplane: str
-    raises: bool
-    share: _Number
-    contrast: _Number | None
-    interval: _Bounds | None
-
-
-@dataclass(frozen=True, config=_RECORD)
-class _ExplainedDeletion:
-    texts: int
-    larger: _Number
-    drop: _Number
-    random_drop: _Number
-
-
-@dataclass(frozen=True, config=_RECORD)
-class _Explained:
-    label: str
-    source: str
-    texts: int
-    carried: _Number
-    planes: int
-    holding: int
-    stability: _Number | None
-    deletion: _ExplainedDeletion | None
-    false_positives: list[str] | None
-    false_negatives: list[str] | None
-    words: list[_ExplainedWord]
-    hyperplanes: list[_ExplainedHyperplane]
-
-
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Training:
     rows: int
     positives: int | dict[str, int]
@@ -266,73 +221,94 @@ class _Training:
     limits: list[str] = field(default_factory=list)
     adapted: _Adapted | None = None
     exported: _Exported | None = None
-    explained: _Explained | None = None
+    explained: StoredExplanation | None = None
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _AtThreshold:
-    score: _Number
-    false_positive_rate: _Number
-    recall: _Number
-    false_positive_interval: _Bounds = (0, 0)
-    recall_interval: _Bounds | None = None
-    precision: _Number | None = None
-    precision_interval: _Bounds | None = None
+    score: Number
+    false_positive_rate: Number
+    recall: Number
+    false_positive_interval: Bounds = (0, 0)
+    recall_interval: Bounds | None = None
+    precision: Number | None = None
+    precision_interval: Bounds | None = None
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _Flagged:
     name: str
     count: int
     total: int
-    share: _Number
-    interval: _Bounds
+    share: Number
+    interval: Bounds
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _WithinGroups:
     groups: int
     mixed: int
-    auc: _Number | None
-    auc_interval: _Bounds | None
+    auc: Number | None
+    auc_interval: Bounds | None
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _OneLabel:
     n: int
     positives: int
-    recall_at_fpr: dict[_Rate, _Number]
-    brier: _Number
-    calibration_error: _Number
+    recall_at_fpr: dict[_Rate, Number]
+    brier: Number
+    calibration_error: Number
     at_threshold: dict[_Rate, _AtThreshold]
-    auc: _Number = 0
-    length_auc: _Number = 0
-    average_precision: _Number = 0
-    auc_interval: _Bounds | None = None
-    length_auc_interval: _Bounds | None = None
-    average_precision_interval: _Bounds | None = None
-    recall_intervals: dict[str, _Bounds | None] = field(default_factory=dict)
-    brier_interval: _Bounds | None = None
-    calibration_interval: _Bounds | None = None
+    auc: Number = 0
+    length_auc: Number = 0
+    average_precision: Number = 0
+    auc_interval: Bounds | None = None
+    length_auc_interval: Bounds | None = None
+    average_precision_interval: Bounds | None = None
+    recall_intervals: dict[str, Bounds | None] = field(default_factory=dict)
+    brier_interval: Bounds | None = None
+    calibration_interval: Bounds | None = None
     flagged: list[_Flagged] = field(default_factory=list)
     within_groups: _WithinGroups | None = None
 
 
-@dataclass(frozen=True, config=_RECORD)
+@dataclass(frozen=True, config=RECORD)
 class _SeveralLabels:
     n: int
     labels: dict[str, _OneLabel | None]
-    mean_auc: _Number = 0
-    accuracy: _Number = 0
-    macro_f1: _Number = 0
-    mean_auc_interval: _Bounds | None = None
-    accuracy_interval: _Bounds | None = None
-    macro_f1_interval: _Bounds | None = None
+    mean_auc: Number = 0
+    accuracy: Number = 0
+    macro_f1: Number = 0
+    mean_auc_interval: Bounds | None = None
+    accuracy_interval: Bounds | None = None
+    macro_f1_interval: Bounds | None = None
     confusion: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.confusion and len(self.confusion) != len(self.labels):
             raise ValueError("a row of the confusion for each label is needed")
+
+
+def _explained(artifact: Artifact) -> StoredExplanation | None:
+    """What ``splinelens explain --store`` kept; checked before."""
+    record = artifact.training.get("explained")
+    return None if record is None else TypeAdapter(StoredExplanation).validate_json(to_json(record))
+
+
+def _marked_words(artifact: Artifact) -> str | None:
+    """What is known of the word head that comes with a shipped detector; None if it has none."""
+    head = shipped_word_head(artifact.name, artifact.origin)
+    if head is None:
+        return None
+    by_rule, by_head = (head.record["f1"][name] for name in ("Shapley values", "head with counts of words"))
+    f1 = ["{mean:.3f} ({0:.3f} to {1:.3f})".format(*one["interval"], **one) for one in (by_head, by_rule)]
+    return (
+        f"A head of marked words comes with it, fitted to words that people marked ({head.record['train']}): "
+        f"`splinelens score --explain --words shapley` says which words of a text fire. On other texts "
+        f"({head.record['trial']}) the F1 of the characters that people marked is {f1[0]}, {f1[1]} by the "
+        "rule that stands in for it elsewhere."
+    )
 
 
 def _require_records(artifact: Artifact) -> None:

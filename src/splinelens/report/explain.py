@@ -1,52 +1,37 @@
-"""What a detector relies on, in words, and what held-out texts say of each of them."""
+"""Records of an explanation: what a detector relies on, and what held-out texts say of it; their tables."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from splinelens.detect.ngram_ranking import Contrast, Deletion
-from splinelens.detect.thresholds import Interval
-from splinelens.report.tables import Table, count_of, percent, percents
+from pydantic.dataclasses import dataclass as checked_dataclass
 
-NAMED = 3
-"""N-grams in a name."""
+from splinelens.detect.ngram_halves import ExplainedNgram
+from splinelens.detect.ngram_ranking import Contrast, Deletion
+from splinelens.detect.word_counts import ConfusedWord, GroupWord
+from splinelens.report.manifest_types import RECORD, Number
+from splinelens.report.tables import Table, count_of, percent, percents
+from splinelens.texts.function_words import function_words
+from splinelens.texts.plain_text import harmless
+
+FAITHFULNESS = ("contrast", "95 % interval", "deletion above random", "halves agree")
+"""What ``faithfulness_cells`` gives."""
 
 _NONE = "-"
 _STORED = 10  # n-grams and hyperplanes in a card
-
-
-@dataclass(frozen=True)
-class ExplainedNgram:
-    """An n-gram that a hyperplane, or the detector, goes with.
-
-    Attributes:
-        name: Its words.
-        texts: Texts of the naming half that hold it.
-        mean: Mean at its last word over these: of a hyperplane the margin in standard deviations over all
-            words, of the detector what the word adds to the logit.
-        score: The mean, pulled towards that of its last words; the ranking follows it.
-        function_words: Whether all its words are function words, such as "of the".
-        held_out: Texts of the other half with and without it.
-    """
-
-    name: str
-    texts: int
-    mean: float
-    score: float
-    function_words: bool
-    held_out: Contrast
+_CONFUSED = 5  # words of each kind in a card
 
 
 @dataclass(frozen=True)
 class Context:
-    """A place where a hyperplane fires.
+    """An occurrence of an n-gram at which a hyperplane fires.
 
     Attributes:
         row: Row of the text in the corpus.
-        before: What stands before the word.
+        before: The text before the word.
         word: The word.
-        after: What stands after it.
+        after: The text after it.
         margin: In standard deviations over all words.
     """
 
@@ -59,7 +44,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How an explanation fares on texts that took no part in making it.
+    """How well an explanation holds on texts that took no part in making it.
 
     Attributes:
         contrast: The pooled margin, in standard deviations over texts, of texts with one of the named n-grams
@@ -101,10 +86,11 @@ class ExplainedHyperplane:
         raises: Whether firing raises the logit.
         share: Share of the variance of the logit over the corpus.
         name: By a template.
+        named: The n-grams in the name.
         ngrams: Those it fires on, highest score first.
-        contexts: Places where it fires.
+        contexts: Occurrences of the first of them.
         faithfulness: On held-out texts.
-        sentence: Of a language model, if one was asked.
+        sentence: Of a language model, if one was requested.
     """
 
     hyperplane: str
@@ -112,27 +98,11 @@ class ExplainedHyperplane:
     raises: bool
     share: float
     name: str
+    named: tuple[str, ...]
     ngrams: tuple[ExplainedNgram, ...]
     contexts: tuple[Context, ...]
     faithfulness: Faithfulness
     sentence: GeneratedSentence | None = None
-
-
-@dataclass(frozen=True)
-class GroupWord:
-    """A word that moves the logit in a group of texts.
-
-    Attributes:
-        name: The word.
-        texts: Texts of the group with it.
-        mean: What it adds to the logit where it occurs, on average.
-        per_text: What it adds on average over all texts of the group.
-    """
-
-    name: str
-    texts: int
-    mean: float
-    per_text: float
 
 
 @dataclass(frozen=True)
@@ -153,23 +123,6 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """A word whose texts are often judged wrongly: found in one half of the corpus, counted in the other.
-
-    Attributes:
-        name: The word.
-        wrong: Held-out texts with it that are wrong.
-        texts: Held-out texts with it of that class.
-        interval: 95 % interval of their share.
-    """
-
-    name: str
-    wrong: int
-    texts: int
-    interval: Interval
-
-
-@dataclass(frozen=True)
 class ExplainedDetector:
     """The detector as a whole.
 
@@ -187,8 +140,8 @@ class ExplainedDetector:
     inseparable: str | None
     faithfulness: Faithfulness | None
     groups: tuple[Group, ...]
-    false_positives: tuple[Confusion, ...] | None
-    false_negatives: tuple[Confusion, ...] | None
+    false_positives: tuple[ConfusedWord, ...] | None
+    false_negatives: tuple[ConfusedWord, ...] | None
 
 
 @dataclass(frozen=True)
@@ -244,9 +197,9 @@ class Explanation:
     @property
     def mean_stability(self) -> float | None:
         """Mean over the hyperplanes of the overlap of both halves; None without one."""
-        known = [one.faithfulness.stability for one in self.hyperplanes]
-        found = [share for share in known if share is not None]
-        return sum(found) / len(found) if found else None
+        overlaps = [one.faithfulness.stability for one in self.hyperplanes]
+        known = [overlap for overlap in overlaps if overlap is not None]
+        return sum(known) / len(known) if known else None
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As JSON values."""
@@ -254,33 +207,19 @@ class Explanation:
         return dict(json.loads(json.dumps(asdict(self) | sums)))
 
 
-def template_name(ngrams: Sequence[str]) -> str:
-    """The name of a hyperplane: its first n-grams, without those that hold one of these.
+def template_name(named: Sequence[str]) -> str:
+    """The name of a hyperplane.
+
+    Args:
+        named: The n-grams that make it, as ``detect.ngram_halves.named`` chooses them.
 
     Example:
-        >>> template_name(["fool", "you fool", "goose", "silly goose", "toad", "newt"])
+        >>> template_name(["fool", "goose", "toad"])
         'fires on: fool, goose, toad'
         >>> template_name([])
         'fires on no n-gram that enough texts hold'
     """
-    chosen = named(ngrams)
-    return f"fires on: {', '.join(chosen)}" if chosen else "fires on no n-gram that enough texts hold"
-
-
-def named(ngrams: Sequence[str], most: int = NAMED) -> list[str]:
-    """The n-grams that make a name.
-
-    Example:
-        >>> named(["you fool", "fool", "goose"], 2)
-        ['you fool', 'goose']
-    """
-    chosen: list[str] = []
-    for name in ngrams:
-        words = set(name.split(" "))
-        related = (words <= set(one.split(" ")) or set(one.split(" ")) <= words for one in chosen)
-        if len(chosen) < most and not any(related):
-            chosen.append(name)
-    return chosen
+    return f"fires on: {', '.join(named)}" if named else "fires on no n-gram that enough texts hold"
 
 
 def hyperplane_table(explanation: Explanation) -> Table:
@@ -296,7 +235,7 @@ def hyperplane_table(explanation: Explanation) -> Table:
         )
         for one in explanation.hyperplanes
     ]
-    head = ("hyperplane", "pooling", "logit", "share", "name", *_FAITHFULNESS)
+    head = ("hyperplane", "pooling", "logit", "share", "name", *FAITHFULNESS)
     return Table(head, rows)
 
 
@@ -321,67 +260,64 @@ def group_table(group: Group) -> Table:
     return Table(("word", "texts with it", "adds there", "adds per text"), rows)
 
 
-def confusion_table(confusions: Sequence[Confusion], wrong: str) -> Table:
-    """A row a word."""
+def confusion_table(words: Sequence[ConfusedWord], wrong: str) -> Table:
+    """A row a word; ``wrong`` is "flagged" or "missed"."""
     rows = [
         (one.name, f"{one.wrong:,} of {one.texts:,}", percent(one.wrong / one.texts), percents(one.interval))
-        for one in confusions
+        for one in words
     ]
     return Table(("word", f"held-out texts {wrong}", "share", "95 % interval"), rows)
 
 
-_FAITHFULNESS = ("contrast", "95 % interval", "deletion above random", "halves agree")
-
-
-def faithfulness_cells(found: Faithfulness) -> tuple[str, ...]:
+def faithfulness_cells(faithfulness: Faithfulness) -> tuple[str, ...]:
     """Contrast, its interval, deletion and stability as cells.
 
     Example:
         >>> faithfulness_cells(Faithfulness(Contrast(9, 1.5, (1.0, 2.0)), None, 0.7))
         ('+1.50', '+1.00 to +2.00', '-', '70 %')
     """
-    deletion = found.deletion
+    deletion, stability = faithfulness.deletion, faithfulness.stability
     larger = _NONE if deletion is None else f"{percent(deletion.larger)} of {deletion.texts:,}"
     return (
-        *contrast_cells(found.contrast),
+        *contrast_cells(faithfulness.contrast),
         larger,
-        _NONE if found.stability is None else percent(found.stability),
+        _NONE if stability is None else percent(stability),
     )
 
 
-def contrast_cells(found: Contrast) -> tuple[str, str]:
+def contrast_cells(contrast: Contrast) -> tuple[str, str]:
     """The difference and its interval as cells."""
+    interval = contrast.interval
     return (
-        _NONE if found.difference is None else f"{found.difference:+.2f}",
-        _NONE if found.interval is None else f"{found.interval[0]:+.2f} to {found.interval[1]:+.2f}",
+        _NONE if contrast.difference is None else f"{contrast.difference:+.2f}",
+        _NONE if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
     )
 
 
 def summary_lines(explanation: Explanation) -> list[str]:
     """What the explanation amounts to, for a page and a terminal."""
     lines = [
-        f"{count_of(explanation.texts, 'text')}, {explanation.flagged:,} of them {explanation.label}; names "
-        f"are made from {explanation.naming:,} and checked on the other "
+        f"{count_of(explanation.texts, 'text')}, {explanation.flagged:,} of them flagged as "
+        f"{explanation.label}; names are made from {explanation.naming:,} and checked on the other "
         f"{explanation.texts - explanation.naming:,}"
     ]
-    planes = explanation.hyperplanes
-    if planes:
+    if explanation.hyperplanes:
         line = (
-            f"{count_of(len(planes), 'hyperplane')} carry {percent(explanation.carried)} of the variance of "
-            f"the logit; the names of {explanation.holding} hold on held-out texts"
+            f"{count_of(len(explanation.hyperplanes), 'hyperplane')} carry {percent(explanation.carried)} of "
+            f"the variance of the logit; the names of {explanation.holding} hold on held-out texts"
         )
         if explanation.mean_stability is not None:
             line += (
                 f", and halves of the corpus agree on {percent(explanation.mean_stability)} of the n-grams"
             )
         lines.append(line)
-    faithful = explanation.whole.faithfulness
-    if faithful is not None and faithful.deletion is not None:
-        found = faithful.deletion
+    faithfulness = explanation.whole.faithfulness
+    if faithfulness is not None and faithfulness.deletion is not None:
+        deletion = faithfulness.deletion
         lines.append(
             f"Removing the word that adds most lowers the logit more than a random word in "
-            f"{percent(found.larger)} of {found.texts:,} held-out flagged texts "
-            f"({found.drop:.2f} against {found.random_drop:.2f})"
+            f"{percent(deletion.larger)} of {deletion.texts:,} held-out flagged texts "
+            f"({deletion.drop:.2f} against {deletion.random_drop:.2f})"
         )
     return lines
 
@@ -391,123 +327,198 @@ def left_out_lines(explanation: Explanation) -> list[str]:
     return [f"{count_of(count, 'row')} left out: {reason}" for reason, count in explanation.left_out.items()]
 
 
-def card_record(
-    explanation: Explanation, spelled: Callable[[str], str] = str
-) -> dict[str, Any]:  # Any: plain JSON values
-    """What a detector's card keeps of its explanation.
-
-    Args:
-        explanation: The explanation.
-        spelled: How words are written; a card that others read may mask them.
-    """
-    whole, stored = explanation.whole, _STORED
-    faithful = whole.faithfulness
-    removed = None if faithful is None else faithful.deletion
-    return {
-        "label": explanation.label,
-        "source": explanation.source,
-        "texts": explanation.texts,
-        "carried": explanation.carried,
-        "planes": len(explanation.hyperplanes),
-        "holding": explanation.holding,
-        "stability": None if faithful is None else faithful.stability,
-        "deletion": None
-        if removed is None
-        else {name: getattr(removed, name) for name in ("texts", "larger", "drop", "random_drop")},
-        "false_positives": _confused(whole.false_positives, spelled),
-        "false_negatives": _confused(whole.false_negatives, spelled),
-        "words": [
-            {"name": spelled(one.name), "texts": one.texts, "mean": one.mean} for one in whole.ngrams[:stored]
-        ],
-        "hyperplanes": [
-            {
-                "name": template_name([spelled(ngram.name) for ngram in one.ngrams]),
-                "hyperplane": one.hyperplane,
-                "raises": one.raises,
-                "share": one.share,
-                "contrast": one.faithfulness.contrast.difference,
-                "interval": one.faithfulness.contrast.interval,
-            }
-            for one in explanation.hyperplanes[:stored]
-        ],
-    }
-
-
-def explained_lines(record: Mapping[str, Any]) -> list[str]:  # Any: as ``card_record`` gives it
-    """What a card says of an explanation before its tables."""
-    lines = [
-        f"Measured by splinelens explain on {record['texts']:,} texts of {record['source']}: half of them "
-        "name, the other half checks.",
-        f"The {count_of(record['planes'], 'hyperplane')} with the largest shares carry "
-        f"{percent(record['carried'])} of the variance of the logit of {record['label']}; the names of "
-        f"{record['holding']} hold on the other half.",
-    ]
-    if removed := record["deletion"]:
-        lines.append(
-            f"Removing the word that adds most lowers the logit more than removing a random one in "
-            f"{percent(removed['larger'])} of {removed['texts']:,} flagged texts ({removed['drop']:.2f} "
-            f"against {removed['random_drop']:.2f})."
-        )
-    if record["stability"] is not None:
-        lines.append(f"Both halves agree on {percent(record['stability'])} of the first ten n-grams.")
-    for title, found in (("Flagged by mistake", "false_positives"), ("Missed", "false_negatives")):
-        if record[found]:
-            lines.append(f"{title} more often than others are texts with: {', '.join(record[found])}.")
-    return lines
-
-
-def explained_words(record: Mapping[str, Any]) -> Table:  # Any: as above
-    """The n-grams that a card lists."""
-    rows = [(one["name"], f"{one['texts']:,}", f"{one['mean']:+.2f}") for one in record["words"]]
-    return Table(("n-gram", "texts", "adds to the logit"), rows)
-
-
-def explained_hyperplanes(record: Mapping[str, Any]) -> Table:  # Any: as above
-    """The hyperplanes that a card lists."""
-    rows = [
-        (
-            one["name"],
-            one["hyperplane"],
-            "raises" if one["raises"] else "lowers",
-            percent(one["share"]),
-            *contrast_cells(Contrast(0, one["contrast"], one["interval"] and tuple(one["interval"]))),
-        )
-        for one in record["hyperplanes"]
-    ]
-    return Table(("name", "hyperplane", "logit", "share", "contrast, held out", "95 % interval"), rows)
-
-
-def _confused(found: Sequence[Confusion] | None, spelled: Callable[[str], str]) -> list[str] | None:
-    """The words that are confused more often than by chance, by their intervals; None without labels."""
-    return (
-        None if found is None else [f"{spelled(one.name)} ({one.wrong} of {one.texts})" for one in found[:5]]
-    )
-
-
-def masked(name: str) -> str:
-    """Words of four letters and more without those between the first and the last.
-
-    Example:
-        >>> masked("you silly fool")
-        'you s***y f**l'
-    """
-    return " ".join(
-        word[0] + "*" * (len(word) - 2) + word[-1] if len(word) > 3 else word for word in name.split(" ")
-    )
-
-
 def text_lines(explanation: Explanation) -> list[str]:
     """The explanation for a terminal: what it amounts to, the words, the hyperplanes."""
     from splinelens.report.terminal import table_lines
 
     whole = explanation.whole
     lines = [*summary_lines(explanation), *explanation.notes, *left_out_lines(explanation)]
-    if whole.ngrams:
-        lines += ["", "n-grams that raise the logit most", *table_lines(ngram_table(whole.ngrams, "adds"))]
-    for title, found, wrong in (
+    tables = [("n-grams that raise the logit most", ngram_table(whole.ngrams, "adds"))]
+    for group in whole.groups:
+        title = f"{group.name}: {count_of(group.texts, 'text')}, {group.flagged:,} flagged"
+        tables.append((title, group_table(group)))
+    for title, words, wrong in (
         (f"words of {explanation.negative} texts that are flagged", whole.false_positives, "flagged"),
         (f"words of {explanation.label} texts that are missed", whole.false_negatives, "missed"),
     ):
-        if found:
-            lines += ["", title, *table_lines(confusion_table(found, wrong))]
-    return [*lines, "", *table_lines(hyperplane_table(explanation))]
+        tables.append((title, confusion_table(words or (), wrong)))
+    for title, table in tables:
+        if table.rows:
+            lines += ["", title, *table_lines(table)]
+    lines += ["", *table_lines(hyperplane_table(explanation))]
+    sentences = [
+        f"{one.hyperplane}: {sentence_line(one.sentence)}" for one in explanation.hyperplanes if one.sentence
+    ]
+    return [harmless(line) for line in ([*lines, "", *sentences] if sentences else lines)]
+
+
+def sentence_line(sentence: GeneratedSentence) -> str:
+    """A sentence marked as generated, with its contrast.
+
+    Example:
+        >>> compared = Contrast(9, 1.5, (1.0, 2.0))
+        >>> sentence_line(GeneratedSentence("Insults such as fool.", "tiny", ("fool",), compared))
+        '"Insults such as fool." (generated by tiny; texts with fool: contrast +1.50, +1.00 to +2.00)'
+    """
+    if sentence.contrast is None:
+        measured = "none of its words occurs in the corpus, so nothing speaks for it"
+    else:
+        difference, interval = contrast_cells(sentence.contrast)
+        measured = f"texts with {', '.join(sentence.words)}: contrast {difference}, {interval}"
+    return f'"{sentence.text}" (generated by {sentence.model}; {measured})'
+
+
+def masked(name: str) -> str:
+    """Words of three letters and more, function words left out, without those between first and last.
+
+    For cards, which people read who did not ask for these words.
+
+    Example:
+        >>> masked("you silly fool")
+        'you s***y f**l'
+    """
+    return " ".join(
+        word if len(word) < 3 or word in function_words() else word[0] + "*" * (len(word) - 2) + word[-1]
+        for word in name.split(" ")
+    )
+
+
+@checked_dataclass(frozen=True, config=RECORD)
+class StoredNgram:
+    """An n-gram in a detector's manifest; the attributes are those of ``ExplainedNgram``."""
+
+    name: str
+    texts: int
+    mean: Number
+
+
+@checked_dataclass(frozen=True, config=RECORD)
+class StoredHyperplane:
+    """A hyperplane in a detector's manifest; the attributes are those of ``ExplainedHyperplane``.
+
+    ``contrast`` is that of its name.
+    """
+
+    name: str
+    hyperplane: str
+    raises: bool
+    share: Number
+    contrast: Contrast
+
+
+@checked_dataclass(frozen=True, config=RECORD)
+class StoredExplanation:
+    """What a detector's manifest keeps of an explanation, for its card.
+
+    Attributes:
+        label: The label that is explained.
+        source: Where the texts are from.
+        texts: Different texts that were read.
+        explained: Hyperplanes that were explained; ``hyperplanes`` holds the first of them.
+        carried: Share of the variance that these carry together.
+        holding: Those whose name holds.
+        stability: Share of the first ten n-grams of the detector that both halves name.
+        deletion: Of the word that adds most.
+        false_positives: Words whose clean texts are flagged, with counts; None without labels.
+        false_negatives: Words whose labeled texts are missed, with counts; None without labels.
+        words: N-grams that add most to the logit.
+        hyperplanes: Those that carry most.
+    """
+
+    label: str
+    source: str
+    texts: int
+    explained: int
+    carried: Number
+    holding: int
+    stability: Number | None
+    deletion: Deletion | None
+    false_positives: list[str] | None
+    false_negatives: list[str] | None
+    words: list[StoredNgram]
+    hyperplanes: list[StoredHyperplane]
+
+    @classmethod
+    def of(cls, explanation: Explanation, spelled: Callable[[str], str] = str) -> "StoredExplanation":
+        """What is kept of an explanation.
+
+        Args:
+            explanation: The explanation.
+            spelled: How words are written; a card that others read may use ``masked``.
+        """
+        whole = explanation.whole
+        faithfulness = whole.faithfulness
+
+        def confused(words: Sequence[ConfusedWord] | None) -> list[str] | None:
+            if words is None:
+                return None
+            return [f"{spelled(one.name)} ({one.wrong} of {one.texts})" for one in words[:_CONFUSED]]
+
+        return cls(
+            label=explanation.label,
+            source=explanation.source,
+            texts=explanation.texts,
+            explained=len(explanation.hyperplanes),
+            carried=explanation.carried,
+            holding=explanation.holding,
+            stability=None if faithfulness is None else faithfulness.stability,
+            deletion=None if faithfulness is None else faithfulness.deletion,
+            false_positives=confused(whole.false_positives),
+            false_negatives=confused(whole.false_negatives),
+            words=[StoredNgram(spelled(one.name), one.texts, one.mean) for one in whole.ngrams[:_STORED]],
+            hyperplanes=[
+                StoredHyperplane(
+                    name=template_name([spelled(ngram) for ngram in one.named]),
+                    hyperplane=one.hyperplane,
+                    raises=one.raises,
+                    share=one.share,
+                    contrast=one.faithfulness.contrast,
+                )
+                for one in explanation.hyperplanes[:_STORED]
+            ],
+        )
+
+
+def explained_lines(stored: StoredExplanation) -> list[str]:
+    """What a card says of an explanation before its tables."""
+    source = "a list" if stored.source == "list" else stored.source
+    lines = [
+        f"Measured by splinelens explain on {stored.texts:,} texts of {source}: names are made from "
+        "one half and checked on the other.",
+        f"The {count_of(stored.explained, 'hyperplane')} with the largest shares carry "
+        f"{percent(stored.carried)} of the variance of the logit of {stored.label}; the names of "
+        f"{stored.holding} hold on the other half.",
+    ]
+    if deletion := stored.deletion:
+        lines.append(
+            f"Removing the word that adds most lowers the logit more than removing a random one in "
+            f"{percent(deletion.larger)} of {deletion.texts:,} flagged texts ({deletion.drop:.2f} "
+            f"against {deletion.random_drop:.2f})."
+        )
+    if stored.stability is not None:
+        lines.append(f"Both halves agree on {percent(stored.stability)} of the first ten n-grams.")
+    for title, words in (("Flagged by mistake", stored.false_positives), ("Missed", stored.false_negatives)):
+        if words:
+            lines.append(f"{title} more often than others are texts with: {', '.join(words)}.")
+    return lines
+
+
+def explained_words(stored: StoredExplanation) -> Table:
+    """The n-grams that a card lists."""
+    rows = [(one.name, f"{one.texts:,}", f"{one.mean:+.2f}") for one in stored.words]
+    return Table(("n-gram", "texts", "adds to the logit"), rows)
+
+
+def explained_hyperplanes(stored: StoredExplanation) -> Table:
+    """The hyperplanes that a card lists."""
+    rows = [
+        (
+            one.name,
+            one.hyperplane,
+            "raises" if one.raises else "lowers",
+            percent(one.share),
+            *contrast_cells(one.contrast),
+        )
+        for one in stored.hyperplanes
+    ]
+    return Table(("name", "hyperplane", "logit", "share", "contrast, held out", "95 % interval"), rows)

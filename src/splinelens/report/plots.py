@@ -120,6 +120,52 @@ def figure(traces: Sequence[Any], height: int, x: Figure, y: Figure, **layout: A
     return drawn
 
 
+def interval_dots(
+    names: Sequence[str],
+    values: Sequence[float | None],
+    intervals: Sequence[tuple[float, float] | None],
+    color: str,
+    what: str,
+    format: str = ".3~g",
+) -> go.Scatter:
+    """Dots with their 95 % intervals, a row each; a value without an interval has no bar.
+
+    Args:
+        names: The row of each dot.
+        values: The values.
+        intervals: Their intervals.
+        color: Of the dots and bars.
+        what: What the values are, for the label under the mouse.
+        format: Of a value there, as d3 has it.
+    """
+    x = np.array(values, dtype=float)
+    bounds = [interval or (value, value) for value, interval in zip(values, intervals, strict=True)]
+    lower, upper = np.array(bounds, dtype=float).reshape(-1, 2).T
+    return go.Scatter(
+        mode="markers",
+        x=rounded(x),
+        y=list(names),
+        customdata=rounded(np.stack([lower, upper], axis=1), 3),
+        error_x={
+            "symmetric": False,
+            "array": rounded(upper - x),
+            "arrayminus": rounded(x - lower),
+            "color": color,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        marker={"color": color, "size": 8},
+        hovertemplate=f"%{{y}}<br>{what} %{{x:{format}}}<br>95 % interval %{{customdata[0]}} to "
+        "%{customdata[1]}<extra></extra>",
+    )
+
+
+def vertical_line(x: float) -> Figure:
+    """A dotted line through all rows."""
+    line = {"color": GRAY, "width": 1, "dash": "dot"}
+    return {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}
+
+
 def category_axis(title: str, **properties: Any) -> Figure:  # Any: properties of plotly
     """An axis of names, such as layers."""
     return {

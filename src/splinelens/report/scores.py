@@ -45,6 +45,18 @@ class Span:
 
 
 @dataclass(frozen=True)
+class WordValue(Span):
+    """A word with its Shapley value as the contribution (``detect.pooled_shapley``).
+
+    Attributes:
+        fires: Whether it is one of the words for which the text has the label. In a text without the label
+            no word fires.
+    """
+
+    fires: bool
+
+
+@dataclass(frozen=True)
 class SentenceScore:
     """The sentence of a text with the highest score, scored by itself.
 
@@ -86,10 +98,13 @@ class TextScore:
         constant: With an explanation, the logit of a text without any of the spans: constant plus
             all contributions is ``log(score / (1 - score))`` of the label explained.
         spans: With an explanation, the contribution of each token.
-        words: The spans merged to whole words; they have the same sum.
-        sentences: The spans merged to sentences; they have the same sum.
+        words: The spans merged to whole words; they have the same sum. With ``words="shapley"`` the Shapley
+            value of each word, which have that sum, too.
+        sentences: The words merged to sentences; they have the same sum.
         top_words: The words that raise the logit most, then those that lower it most, with what they add,
             such as ``"idiot +3.8; you +1.5"``.
+        roles: Of a flagged text, who threatens or insults whom in the sentences that raise its score: records
+            of ``SentenceRoles`` as JSON values.
     """
 
     row: int
@@ -104,9 +119,10 @@ class TextScore:
     explained: str | None = None
     constant: float | None = None
     spans: tuple[Span, ...] | None = None
-    words: tuple[Span, ...] | None = None
+    words: tuple[WordValue | Span, ...] | None = None
     sentences: tuple[Span, ...] | None = None
     top_words: str | None = None
+    roles: tuple[dict[str, Any], ...] | None = None  # Any: JSON values
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """As JSON values; what does not exist is left out, except ``score``.

@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import fsum
 from unicodedata import category
 
+from splinelens.features.word_corpus import TextWords
 from splinelens.report.scores import Span, TextScore
 from splinelens.texts.plain_text import harmless
 from splinelens.texts.sentences import Bounds, all_bounds, trimmed
@@ -68,6 +69,19 @@ def word_of_token(text: str, offsets: Sequence[Bounds], whole: Sequence[Span]) -
     return [min(place, len(whole) - 1) for place in places]
 
 
+def text_words(text: str, offsets: Sequence[Bounds], whole: Sequence[Span]) -> TextWords:
+    """The words of a text and their tokens; the arguments are those of ``word_of_token``.
+
+    Example:
+        >>> offsets = [(0, 3), (4, 8), (8, 9)]
+        >>> text_words("You fool!", offsets, words("You fool!", [Span(*one, 0.0) for one in offsets]))
+        TextWords(keys=('you', 'fool'), bounds=((0, 3), (4, 8)), of_token=(0, 1, 1))
+    """
+    bounds = tuple(core(text, word) for word in whole)
+    keys = tuple(text[begin:end].lower() for begin, end in bounds)
+    return TextWords(keys, bounds, tuple(word_of_token(text, offsets, whole)))
+
+
 def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
     """Token spans merged to sentences.
 
@@ -98,13 +112,19 @@ def merged(score: TextScore, text: str | None) -> TextScore:
     if score.spans is None or text is None:
         return score
     whole = words(text, score.spans)
-    strongest = (f"{word} {amount:+.1f}" for word, amount in strongest_words(text, whole))
     return replace(
-        score,
-        words=whole,
-        sentences=sentences(text, score.spans),
-        top_words="; ".join(strongest),
+        score, words=whole, sentences=sentences(text, score.spans), top_words=top_words(text, whole)
     )
+
+
+def top_words(text: str, whole: Sequence[Span]) -> str:
+    """The strongest words with their contributions, for a cell of a table.
+
+    Example:
+        >>> top_words("you fool!", (Span(0, 3, -0.5), Span(4, 9, 3.0)))
+        'fool +3.0; you -0.5'
+    """
+    return "; ".join(f"{word} {amount:+.1f}" for word, amount in strongest_words(text, whole))
 
 
 def strongest_words(text: str, whole: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
@@ -139,6 +159,18 @@ def core(text: str, word: Span) -> Bounds:
     """
     inner = [at for at in range(word.begin, word.end) if not _is_punctuation(text[at])]
     return (inner[0], inner[-1] + 1) if inner else (word.begin, word.end)
+
+
+def is_word(key: str) -> bool:
+    """Whether it has a letter, a digit, an emoji or a symbol that replaces letters.
+
+    Example:
+        >>> [is_word(key) for key in ("fool", "f***", "42", "==", "!!!")]
+        [True, True, True, False, False]
+    """
+    return any(
+        character.isalnum() or character in _SPELLING or category(character) == "So" for character in key
+    )
 
 
 def _word_bounds(text: str, spans: Sequence[Span]) -> list[Bounds]:

@@ -11,6 +11,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from splinelens.detect import UNDETERMINED
+from splinelens.report.roles import part_lines
 from splinelens.report.scores import Span, TextScore
 from splinelens.report.spans import FEW, LEAST, core, sentences, strongest_words, words
 from splinelens.report.tables import (
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 STYLES = ((1.0, "bold white on red"), (0.5, "bold red"), (LEAST, "red"))
 """Styles of words by their contribution to the logit, strongest first; 1.0 multiplies the odds by 2.7."""
 
-_LINE_CHARACTERS = 80
+LINE_CHARACTERS = 80
+"""Of a text in a plain line."""
+
 _PIPED_WIDTH, _WIDE = 120, 10_000
 _SENTENCES = 5
 _PIECE = re.compile(r"\w{1,24}|[^\w\s]{1,24}")  # short, so that scripts without spaces come in pieces too
@@ -51,15 +54,15 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
         >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
         '0.03  clean         Have a nice day'
     """
-    shown = shorten(" ".join(harmless(text or "").split()), _LINE_CHARACTERS)
+    shown = shorten(" ".join(harmless(text or "").split()), LINE_CHARACTERS)
     if score.reason:
         shown += f"  [text {score.reason}]" if shown else f"[text {score.reason}]"
-    if sentence := _highest_sentence(score, text or "", _LINE_CHARACTERS):
+    if sentence := _highest_sentence(score, text or "", LINE_CHARACTERS):
         shown += f"  [{sentence}]"
     if score.spans:
         shown += "".join(
             f"  {word} {amount:+.1f}"
-            for word, amount in strongest_words(text or "", words(text or "", score.spans))
+            for word, amount in strongest_words(text or "", words(text or "", _moved_by(score)))
         )
     if score.constant is not None:
         shown += f"  constant {score.constant:+.1f}"
@@ -104,8 +107,18 @@ def score_table(
         if sentence := _highest_sentence(score, text or "", room):
             shown.append(f"\n{sentence}", style="yellow")
         shown.append_text(explanation(text or "", score, room))
+        shown.append("".join(f"\n{line}" for line in role_lines(score, text or "", room)))
         table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=color), shown)
     return table
+
+
+def role_lines(score: TextScore, text: str, width: int) -> list[str]:
+    """Each sentence that raises the score of a flagged text, and below it agent, target and what is said."""
+    lines = []
+    for one in score.roles or ():
+        sentence = " ".join(harmless(text[one["begin"] : one["end"]]).split())
+        lines += [shorten(sentence, width), *part_lines(one)]
+    return lines
 
 
 def colored(text: str, score: TextScore, characters: int) -> "Text":
@@ -113,7 +126,7 @@ def colored(text: str, score: TextScore, characters: int) -> "Text":
     from rich.text import Text
 
     shown, end, safe = Text(), 0, harmless(text)
-    for part in excerpt(text, score.spans, characters):
+    for part in excerpt(text, _moved_by(score), characters):
         if part is None:
             shown.append(" …" if shown else "…", style="dim")
             end = -1
@@ -137,7 +150,7 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
     shown = Text()
     if not score.spans:
         return shown
-    parts = sentences(text, score.spans)
+    parts = sentences(text, _moved_by(score))
     if len(parts) > 1:
         most = sorted(parts, key=lambda part: -abs(part.contribution))[:_SENTENCES]
         rest = [part.contribution for part in parts if part not in most]
@@ -146,7 +159,7 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
             shown.append(f"\n{part.contribution:+6.2f}  ", style=_style(part.contribution)).append(line)
         if rest:
             shown.append(f"\n{sum(rest):+6.2f}  (the other {len(rest)} sentences)", style="dim")
-    strongest = strongest_words(text, words(text, score.spans))
+    strongest = strongest_words(text, words(text, _moved_by(score)))
     for name, sign in (("raised by", 1), ("lowered by", -1)):
         listed = [f"{word} {amount:+.1f}" for word, amount in strongest if sign * amount > 0]
         shown.append(f"\n{name} {', '.join(listed)}" if listed else "", style="dim")
@@ -271,6 +284,11 @@ def plain(renderable: "RenderableType", width: int) -> str:
     file = io.StringIO()
     Console(file=file, width=width, color_system=None, highlight=False).print(renderable)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def _moved_by(score: TextScore) -> Sequence[Span]:
+    """What each part of the text adds: its words, whose values need not be the sums of their tokens."""
+    return score.words or score.spans or ()
 
 
 def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:

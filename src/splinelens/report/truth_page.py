@@ -4,7 +4,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from splinelens.report.page import render_page
-from splinelens.report.plots import GRAY, SERIES, Figure, figure, plotly_text, rounded
+from splinelens.report.plots import (
+    GRAY,
+    SERIES,
+    Figure,
+    figure,
+    interval_dots,
+    plotly_text,
+    rounded,
+    vertical_line,
+)
 from splinelens.report.tables import Table
 from splinelens.report.truth import (
     TEXT_ONLY,
@@ -47,32 +56,17 @@ def _rivals(report: TruthReport) -> Figure:
     traces = []
     for color, is_text in zip(SERIES, (True, False), strict=False):
         chosen = [rival for rival in report.rivals if (rival.kind == TEXT_ONLY) == is_text]
-        auc = np.array([rival.auc for rival in chosen])
-        bounds = np.array([rival.interval or (rival.auc, rival.auc) for rival in chosen])
         traces.append(
-            go.Scatter(
-                mode="markers",
-                x=rounded(auc),
-                y=[plotly_text(rival.name) for rival in chosen],
-                customdata=rounded(bounds, 3),
-                error_x={
-                    "symmetric": False,
-                    "array": rounded(bounds[:, 1] - auc),
-                    "arrayminus": rounded(auc - bounds[:, 0]),
-                    "color": color,
-                    "thickness": 1.5,
-                    "width": 4,
-                },
-                marker={"color": color, "size": 9},
-                hovertemplate="%{y}<br>AUC %{x:.3f}<br>95 % interval %{customdata[0]} to %{customdata[1]}"
-                "<extra></extra>",
+            interval_dots(
+                [plotly_text(rival.name) for rival in chosen],
+                [rival.auc for rival in chosen],
+                [rival.interval for rival in chosen],
+                color,
+                "AUC",
+                ".3f",
             )
         )
-    line = {"color": GRAY, "width": 1, "dash": "dot"}
-    best = report.best_text.auc
-    shapes = [
-        {"type": "line", "xref": "x", "yref": "paper", "x0": best, "x1": best, "y0": 0, "y1": 1, "line": line}
-    ]
+    shapes = [vertical_line(report.best_text.auc)]
     names = [plotly_text(rival.name) for rival in report.rivals]
     y = {"type": "category", "categoryarray": names, "autorange": "reversed", "showgrid": False}
     x = {"title": {"text": "AUC"}, "zeroline": False}

@@ -85,7 +85,7 @@ def read_labels(
     rows = tuple(row for row in range(count) if all(cells[row] for cells in spelled.values()))
     if not rows:
         names = ", ".join(map(repr, spelled))
-        raise BadLabels(f"label {names} is missing in all {count} rows; choose another --label")
+        raise BadLabels(f"label {names} is missing in all {count} rows; choose another column")
     labeled = {name: [cells[row] for row in rows] for name, cells in spelled.items()}
     missing = count - len(rows)
     if len(labeled) > 1:
@@ -228,12 +228,12 @@ def _classes(cells: Sequence[str], name: str, expected: Sequence[str] | None) ->
     if len(classes) > _MOST_CLASSES:
         raise BadLabels(
             f"label {name!r} holds {len(classes)} different values, more than {_MOST_CLASSES} classes; "
-            "choose another --label or bin them"
+            "choose another column or bin them"
         )
     if expected is None and 2 * len(classes) > len(cells) and not _are_words(classes):
         raise BadLabels(
             f"label {name!r} holds {len(classes)} different values in {len(cells)} rows, too many to be "
-            "classes; choose another --label"
+            "classes; choose another column"
         )
     return classes
 
