@@ -1,7 +1,7 @@
 """What a detector as a critic costs a language model: greedy, one sample, best of n and search at equal tokens.
 
     python benchmarks/continuations.py --cache CACHE --part written -o benchmarks/continuations.json
-    python benchmarks/continuations.py --cache CACHE --part curve --openings 30 -o benchmarks/continuations.json
+    python benchmarks/continuations.py --cache CACHE --part curve -o benchmarks/continuations.json
 
 The default model continues the 100 mild openings of ``texts/openings.txt`` with up to 40 tokens: the likeliest ones
 (``greedy``); one sample; the best of as many samples as 160 tokens pay for; the result of a search that writes 160
