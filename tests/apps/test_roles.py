@@ -11,7 +11,7 @@ from splinelens.apps.detector import Detector
 from splinelens.apps.roles import MOST_WORDS, RoleFinder
 from splinelens.detect.role_head import RoleHead
 from splinelens.detect.thresholds import proportion_interval, share_interval
-from splinelens.errors import BadDetector
+from splinelens.errors import BadDetector, BadTexts
 from splinelens.features.reader import TextReader
 from splinelens.features.role_clues import hashed
 from splinelens.features.spec import FeatureSpec
@@ -149,6 +149,11 @@ def test_what_cannot_be_scored_is_not_flagged(finder):
     report = count_targets(found, ["You toad. You toad. You toad. You toad."], {"toads": ["toad"]}, {})
     assert (report.sentences, report.flagged, report.undetermined) == (4, 1, 2)
     assert "could not be judged: 2 sentences, not counted as flagged" in report_lines(report)
+    report = count_targets(found, ["You toad."], {"toads": ["toad"], "kings": ["king"]}, {})
+    assert report.unmentioned == ("kings",)
+    assert "in no sentence: kings" in report_lines(report)
+    with pytest.raises(BadTexts, match="a row 'other' of its own"):
+        count_targets(found, ["You toad."], {"other": ["toad"]}, {})
 
 
 def test_a_word_without_features_leaves_a_note(finder, monkeypatch):

@@ -96,6 +96,8 @@ def test_roles_beside_a_score(run, detector, monkeypatch, tmp_path):
     lines = run(*arguments, "--roles").stdout.splitlines()
     assert [place for place, line in enumerate(lines) if line == "  target: Fööl"] == [3]
     assert "roles" in run(*arguments, "--json", "--keep", "roles", code=1).stderr
+    clean = ["score", "--text", "lovely garden", "-d", detector, "--explain", "--roles", "--json"]
+    assert "roles" not in json.loads(run(*clean).stdout)  # a chunk without a flagged text
 
 
 @pytest.mark.parametrize(
@@ -119,4 +121,6 @@ def test_what_cannot_be_is_refused(run, arguments, code, message):
 def test_no_words(run, monkeypatch):
     finder = SimpleNamespace(provenance=FakeFinder.provenance, find=lambda texts, **_: iter([()]))
     monkeypatch.setattr(RoleFinder, "load", lambda parser=None, device=None: finder)
-    assert "no text has a word" in run("roles", "  ").stderr
+    assert "not read: 1 text without a word" in run("roles", "  ").stderr
+    long = "x " * 50_001
+    assert "not read: 1 text of more than 100,000 characters" in run("roles", long).stderr

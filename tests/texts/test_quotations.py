@@ -5,6 +5,8 @@ from splinelens.texts.quotations import quotations, with_speakers
 
 def test_quotations():
     assert quotations("no quotes") == []
+    assert quotations('a 20" screen, a 6\'2" man') == []
+    assert quotations('"Go.\nHe went.') == [(1, 4)]
     assert quotations("\u201cGo.\u201d he said, \u201cnow") == [(1, 4), (16, 19)]
 
 

@@ -72,6 +72,10 @@ def test_who_does_what_to_whom(found, text, agent, target, said):
         assert found(text)[2] == said
 
 
+def test_a_long_chain_of_verbs_is_no_recursion(found):
+    assert len(found("He " + "went and came and " * 600 + "lied.")) == 3  # no RecursionError
+
+
 @pytest.mark.parametrize(
     "name", ["threats", "threats-second", "threats-third", "threats-dev", "threats-dev-2"]
 )

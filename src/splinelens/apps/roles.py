@@ -145,7 +145,7 @@ class RoleFinder:
         for text, sentences in zip(source.texts, found, strict=True):
             records += sentences
             if not sentences:
-                unread[_why_unread(text)] += 1
+                unread[why_unread(text)] += 1
         settings = {"detector": detector.artifact.name, "fpr": fpr, **self.provenance}
         return count_targets(
             records, source.texts, read_terms() if terms is None else terms, unread, settings
@@ -215,8 +215,8 @@ class RoleFinder:
     def _arguments(self, tree: Tree, features: Sequence[TextFeatures]) -> dict[int, _Arguments]:
         verbs = predicates(tree)
         found: dict[int, _Arguments] = {verb: [] for verb in verbs}
-        pairs = [(verb, word) for verb in verbs for word in candidates(tree, verb)]
-        if not pairs or not features:
+        pairs = [(verb, word) for verb in verbs for word in candidates(tree, verb)] if features else []
+        if not pairs:
             return found
         margins = np.stack([each.values for each in features])
         buckets = len(self.head.hashed)
@@ -252,7 +252,8 @@ def _is_flagged(score: TextScore, limits: tuple[float, ...]) -> bool | None:
     return None if score.verdict == UNDETERMINED else False
 
 
-def _why_unread(text: str | None) -> str:
+def why_unread(text: str | None) -> str:
+    """Why a text has no sentence."""
     if text is None:
         return "missing"
     return f"of more than {MOST_CHARACTERS:,} characters" if len(text) > MOST_CHARACTERS else "without a word"
@@ -277,6 +278,8 @@ def _filled(
     who = agent_and_target(
         tree, {verb: {word: role for word, role, _ in found} for verb, found in roles.items()}
     )
+    if who.target and not any(map(str.isalpha, tree.text[slice(*who.target)])):  # a number, an emoji
+        who = replace(who, target=None, target_head=None)
     notes = ["no verb"] if who.said is None else []
     if reason is not None:
         notes.append(reason)

@@ -108,7 +108,7 @@ def roles(
     require_stdout("")
 
     from splinelens.apps.detector import Detector
-    from splinelens.apps.roles import RoleFinder
+    from splinelens.apps.roles import RoleFinder, why_unread
     from splinelens.detect.shipped import find_artifact
     from splinelens.report.roles import report_lines, text_lines
     from splinelens.report.tables import count_of
@@ -116,8 +116,11 @@ def roles(
     from splinelens.texts.groups import read_terms
     from splinelens.texts.labeled import require_words
 
-    if detector is not None and find_artifact(detector).task == "classes":
-        raise typer.BadParameter(f"{detector} gives classes and flags nothing", param_hint="--detector")
+    if detector is not None:
+        artifact = find_artifact(detector)
+        if artifact.task == "classes":
+            raise typer.BadParameter(f"{detector} gives classes and flags nothing", param_hint="--detector")
+        artifact.sentence_limits(1, fpr)  # refuses another rate before anything is loaded
     counted = None if terms is None else read_terms(terms)
     if is_file:
         texts = read_texts(
@@ -141,9 +144,11 @@ def roles(
                 say(f"wrote {output}")
             print(json.dumps(report.to_dict()) if as_json else "\n".join(report_lines(report)))
             return
-        count, lines = Counter[str](), list[str]()
+        count, unread, lines = Counter[str](), Counter[str](), list[str]()
         found = finder.find(texts, detector=loaded, fpr=fpr, progress=progress)
         for text, records in zip(texts.texts, found, strict=True):
+            if not records:
+                unread[why_unread(text)] += 1
             for record in records:
                 count["sentences"] += 1
                 count["undetermined"] += record.judged and record.flagged is None
@@ -157,8 +162,9 @@ def roles(
     if output is not None:
         write_text(output, "".join(lines), overwrite=overwrite)
         say(f"wrote {output}")
+    for reason, texts_of in unread.items():
+        say(f"not read: {count_of(texts_of, 'text')} {reason}")
     if count["undetermined"]:
         say(f"could not be judged: {count_of(count['undetermined'], 'sentence')}")
-    if not count["shown"]:
-        nothing = f"none of {count_of(count['sentences'], 'sentence')} is flagged"
-        say(nothing if count["sentences"] else "no text has a word")
+    if count["sentences"] and not count["shown"]:
+        say(f"none of {count_of(count['sentences'], 'sentence')} is flagged")

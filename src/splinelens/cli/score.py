@@ -320,13 +320,8 @@ def _with_roles(
     scored = iter(records)
     while chunk := list(islice(scored, _CHUNK)):
         flagged = [record for record in chunk if record.verdict not in (negative, UNDETERMINED)]
-        found = dict(
-            zip(
-                [record.row for record in flagged],
-                finder.find([texts[record.row] for record in flagged]),
-                strict=True,
-            )
-        )
+        sentences = finder.find([texts[record.row] for record in flagged]) if flagged else []
+        found = dict(zip([record.row for record in flagged], sentences, strict=True))
         for record in chunk:
             raised = raising(found.get(record.row, ()), record.sentences or ())
             roles = [{key: value for key, value in one.to_dict().items() if key != "row"} for one in raised]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from splinelens.detect.thresholds import Interval, share_interval
+from splinelens.errors import BadTexts
 from splinelens.report.scores import Span
 from splinelens.report.tables import Table, count_of, percent, percents
 from splinelens.texts.groups import mentions
@@ -149,7 +150,8 @@ class TargetReport:
         copies: How many of these are exact copies of an earlier one.
         unread: Texts without a result, by reason.
         notes: Notes of flagged sentences, with their number.
-        groups: The groups by falling number of targets, then other kinds.
+        groups: The groups that a sentence mentions by falling number of targets, then other kinds.
+        unmentioned: The other groups.
         top_targets: Most frequent head words of targets that are in no group, with their number.
         caveats: What the numbers do not say.
         settings: Detector, rate, parser, head.
@@ -164,6 +166,7 @@ class TargetReport:
     unread: dict[str, int]
     notes: dict[str, int]
     groups: tuple[GroupTargets, ...]
+    unmentioned: tuple[str, ...]
     top_targets: tuple[tuple[str, int], ...]
     caveats: tuple[str, ...] = CAVEATS
     settings: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
@@ -176,7 +179,7 @@ class TargetReport:
         """The groups as cells."""
         rows = [
             (
-                group.name,
+                harmless(group.name),
                 f"{group.targets:,}",
                 f"{group.texts:,}",
                 percent(group.share),
@@ -205,7 +208,12 @@ def count_targets(
         terms: The terms of each group.
         unread: Texts without a record, by reason.
         settings: For the report.
+
+    Raises:
+        BadTexts: A group has the name of a row that is always there, such as ``other``.
     """
+    if taken := sorted({OTHER, YOU, PRONOUN, NAMELESS} & terms.keys()):
+        raise BadTexts(f"the report has a row {taken[0]!r} of its own; give that group another name")
     flagged = [record for record in records if record.is_wanted]
     named = mentions([one.target.text if one.target else None for one in flagged], terms)
     anywhere = mentions([(texts[one.row] or "")[one.begin : one.end] for one in records], terms)
@@ -236,6 +244,7 @@ def count_targets(
         dict(unread),
         dict(Counter(note for record in flagged for note in record.notes)),
         tuple(rows),
+        tuple(name for name, mask in anywhere.items() if not mask.any()),
         tuple(sorted(others.items(), key=lambda item: (-item[1], item[0]))[:10]),
         settings=settings or {},
     )
@@ -319,6 +328,8 @@ def report_lines(report: TargetReport) -> list[str]:
             *(cell.rjust(size) for cell, size in zip(row[1:], widths[1:], strict=True)),
         ]
         lines.append("  ".join(cells).rstrip())
+    if report.unmentioned:
+        lines.append(f"in no sentence: {', '.join(map(harmless, report.unmentioned))}")
     if report.top_targets:
         named = ", ".join(f"{harmless(word)} {count:,}" for word, count in report.top_targets)
         lines.append(f"most frequent among other: {named}")

@@ -25,7 +25,7 @@ def read_terms(path: Path | None = None) -> dict[str, tuple[str, ...]]:
     the English terms that come with splinelens.
 
     Raises:
-        BadTexts: The file cannot be read, holds no term, or a line has no tab.
+        BadTexts: The file cannot be read, holds no term, or a line has no tab or two.
     """
     lines = _ENGLISH.read_text("utf-8").splitlines() if path is None else _lines(path)
     groups: dict[str, tuple[str, ...]] = {}
@@ -35,6 +35,8 @@ def read_terms(path: Path | None = None) -> dict[str, tuple[str, ...]]:
         name, _, term = (part.strip() for part in line.partition("\t"))
         if not (name and term):
             raise BadTexts(f"{path}, line {number}: no name, tab and term; write name<TAB>term")
+        if "\t" in term:
+            raise BadTexts(f"{path}, line {number}: more than one term; write one name<TAB>term on each line")
         groups[name] = (*groups.get(name, ()), term)
     if not groups:
         raise BadTexts(f"{path} holds no term; write name<TAB>term on each line")

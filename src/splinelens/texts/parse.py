@@ -158,7 +158,7 @@ def load_parser(name: str | None = None) -> "Language":
         )
     try:
         pipeline = spacy.load(name, exclude=["ner"])
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, TypeError, AttributeError) as error:
         raise BadModel(f"spaCy cannot load the pipeline {name!r}: {str(error).splitlines()[0]}") from error
     if pipeline.lang != "en":
         raise BadModel(

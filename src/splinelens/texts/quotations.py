@@ -6,7 +6,9 @@ from splinelens.texts.sentences import Bounds
 
 
 def quotations(text: str) -> list[Bounds]:
-    """Characters (begin, end) within double quotation marks, straight or curly; an open one ends with it.
+    """Characters (begin, end) within double quotation marks, straight or curly.
+
+    An open one ends with its line. A straight mark after a digit stands for inches.
 
     Example:
         >>> quotations('He said: "Go. Now." I went.')
@@ -14,9 +16,11 @@ def quotations(text: str) -> list[Bounds]:
     """
     found, begin = [], None
     for place, character in enumerate(text):
+        if begin is None and character == '"' and text[place - 1 : place].isdigit():
+            continue
         if begin is None and character in '"\u201c\u201e':
             begin = place + 1
-        elif begin is not None and character in '"\u201d\u201c':
+        elif begin is not None and character in '"\u201d\u201c\n':
             found.append((begin, place))
             begin = None
     return found if begin is None else [*found, (begin, len(text))]

@@ -511,12 +511,16 @@ def _own_subject(tree: Tree, verb: int) -> int | None:
 
 def _subject(tree: Tree, verb: int) -> int | None:
     """The subject of a verb, also of one that a clause depends on that shares it."""
-    top = _top(tree, verb)
-    own, relation, above = _own_subject(tree, verb), tree.relations[top], tree.heads[top]
-    if own is not None:
-        return above if relation == "acl:relcl" and tree.lemmas[own] in _RELATIVE else own
-    if relation == "conj" and above >= 0 and above != top:
-        return _subject(tree, above) if tree.heads[above] != top else None
+    seen = set[int]()
+    while True:
+        top = _top(tree, verb)
+        own, relation, above = _own_subject(tree, verb), tree.relations[top], tree.heads[top]
+        if own is not None:
+            return above if relation == "acl:relcl" and tree.lemmas[own] in _RELATIVE else own
+        if relation != "conj" or above < 0 or top in seen:
+            break
+        seen.add(top)
+        verb = above
     if relation == "xcomp" and above >= 0 and above not in predicates(tree):  # "ought to be"
         return _own_subject(tree, above)
     return above if relation in ("acl", "acl:relcl") and above >= 0 else None
