@@ -584,7 +584,7 @@ def _confused(
             confused.append(tuple(confused_words(names, holding, wrong, of_class, corpus.naming, _LISTED)))
         else:
             confused.append(None)
-            notes.append(f"One half holds no text that is labeled {verdict}: none is said to be mistaken.")
+            notes.append(f"One half holds no text that is labeled {verdict}: no word of these is named.")
     return confused[0], confused[1]
 
 
