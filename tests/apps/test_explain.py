@@ -232,6 +232,9 @@ def test_labels_say_what_is_confused_and_group_the_words(planted):
     assert found.whole.false_positives[0].name == "a0"
     assert found.whole.false_positives[0].wrong <= found.whole.false_positives[0].texts
     assert found.whole.false_negatives == ()
+    assert found.whole.clean_flagged == ((scores & (labels == 0)).sum(), (labels == 0).sum())
+    assert found.whole.missed == ((~scores & (labels == 1)).sum(), (labels == 1).sum())
+    assert any(note.startswith("Fewer than 200 texts") for note in found.notes)
     assert found.whole.false_positives[0].interval[0] > 0.1
     assert {group.name for group in found.whole.groups} == {"labeled odd", "labeled even"}
     odd = next(group for group in found.whole.groups if group.name == "labeled odd")
@@ -523,7 +526,7 @@ def test_labels_that_cannot_be_are_refused(planted, labels):
 def test_function_words_are_marked_and_a_corpus_without_them_is_told(planted):
     found = explain(planted, sentences(200, words=["the", "of", "and", "is", "not"]), top=3)
     assert all(ngram.function_words for one in found.hyperplanes for ngram in one.ngrams)
-    assert not any("another language" in note for note in found.notes)
+    assert not any("another language" in note or "Fewer" in note for note in found.notes)
     foreign = explain(planted, sentences(100, words=["z1", "z2", "a0", "b0", "z9"]), top=1)
     assert any("seems to be in another language" in note for note in foreign.notes)
     assert not any(ngram.function_words for one in foreign.hyperplanes for ngram in one.ngrams)

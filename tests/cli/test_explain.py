@@ -23,7 +23,7 @@ def test_lines_a_page_and_json_say_the_same(explained, tmp_path):
     result = explained("--label-column", "toxic", "--top", 4, "-o", page, "--json")
     record = json.loads(result.stdout)
     assert (record["texts"], record["naming"], len(record["hyperplanes"])) == (120, 60, 4)
-    assert f"wrote {page}" in result.stderr
+    assert f"wrote {page}; it shows pieces of " in result.stderr
     html = page.read_text("utf-8")
     assert all(one["name"] in html.replace("&#39;", "'") for one in record["hyperplanes"])
     lines = explained("--label-column", "toxic", "--top", 4).stdout

@@ -70,6 +70,7 @@ _CONTEXTS, _AROUND = 6, 60  # occurrences, and characters beside the word
 _LISTED = 10  # words of a group, and words that are confused
 _MOST_GROUPS = 12
 _FEW_FUNCTION_WORDS = 0.1
+_FEW_TEXTS = 200  # names of fewer are an illustration
 _IN_SENTENCE = 10  # n-grams that a language model sees
 _MARGIN_BYTES = 2**30  # 5,000 comments take half of it; what exceeds it is read a second time
 
@@ -178,6 +179,8 @@ def explain(
             groups=() if of_detector is None else _groups(artifact, corpus, is_labeled, masks, notes),
             false_positives=false_positives,
             false_negatives=false_negatives,
+            clean_flagged=None if is_labeled is None else _wrong(is_labeled == 0, corpus.flagged),
+            missed=None if is_labeled is None else _wrong(is_labeled == 1, ~corpus.flagged),
         ),
         hyperplanes=tuple(
             ExplainedHyperplane(
@@ -581,13 +584,23 @@ def _confused(
             confused.append(tuple(confused_words(names, holding, wrong, of_class, corpus.naming, _LISTED)))
         else:
             confused.append(None)
-            notes.append(f"One half holds no text that is labeled {verdict}: none is said to be mistaken.")
+            notes.append(f"One half holds no text that is labeled {verdict}: no word of these is named.")
     return confused[0], confused[1]
+
+
+def _wrong(of_class: Bool[np.ndarray, " text"], wrong: Bool[np.ndarray, " text"]) -> tuple[int, int]:
+    """How many texts of a class are judged wrongly, and how many it has."""
+    return int((of_class & wrong).sum()), int(of_class.sum())
 
 
 def _notes(corpus: _Corpus, languages: Sequence[str]) -> list[str]:
     """What a reader must know of this corpus."""
     notes = ["Only words that occur in this corpus can be named: another corpus gives other names."]
+    if len(corpus.words) < _FEW_TEXTS:
+        notes.append(
+            f"Fewer than {_FEW_TEXTS} texts: a name may rest on two or three of them; take it as an "
+            "illustration."
+        )
     keys = [key for key in corpus.words.keys if key]
     share = sum(key in function_words() for key in keys) / max(1, len(keys))
     if share < _FEW_FUNCTION_WORDS:

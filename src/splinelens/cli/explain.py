@@ -167,5 +167,7 @@ def explain(
         store_explanation(Path(detector), explanation)
     print(json.dumps(explanation.to_dict()) if as_json else "\n".join(text_lines(explanation)))
     show = options.stderr_printer(quiet)
-    for path in [*([output] if output else []), *([detector] if store else [])]:
-        show(f"wrote {path}")
+    if output is not None:
+        show(f"wrote {output}; it shows pieces of {explanation.quoted:,} texts of the corpus")
+    if store:
+        show(f"wrote {detector}")

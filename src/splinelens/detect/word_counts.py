@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from splinelens.detect.thresholds import Interval, proportion_interval
 
-_LEAST_WRONG = 3  # texts of a word that is said to be confused
+LEAST_WRONG = 3
+"""Texts in each half of a word that is said to be confused."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def confused_words(
     bases = [_mean(wrong[of_class & half]) for half in (naming, ~naming)]
     lowest: dict[int, float] = {}
     for word, halves in enumerate(zip(*counts, strict=True)):
-        if all(hits >= _LEAST_WRONG for hits, _ in halves):
+        if all(hits >= LEAST_WRONG for hits, _ in halves):
             lower = [proportion_interval(*count)[0] for count in halves]
             if all(end > base for end, base in zip(lower, bases, strict=True)):
                 lowest[word] = lower[0]

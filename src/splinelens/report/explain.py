@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from splinelens.detect.ngram_halves import ExplainedNgram
 from splinelens.detect.ngram_ranking import Contrast, Deletion
-from splinelens.detect.word_counts import ConfusedWord, GroupWord
+from splinelens.detect.word_counts import LEAST_WRONG, ConfusedWord, GroupWord
 from splinelens.report.manifest_types import RECORD, Number
 from splinelens.report.tables import Table, count_of, percent, percents
 from splinelens.texts.function_words import function_words
@@ -19,6 +19,7 @@ FAITHFULNESS = ("contrast", "95 % interval", "deletion above random", "halves ag
 """What ``faithfulness_cells`` gives."""
 
 _NONE = "-"
+_TOO_FEW = "too few"  # held-out texts for an interval
 _STORED = 10  # n-grams and hyperplanes in a card
 _CONFUSED = 5  # words of each kind in a card
 
@@ -50,7 +51,7 @@ class Faithfulness:
         contrast: The pooled margin, in standard deviations over texts, of texts with one of the named n-grams
             beside texts about as long without any; of the detector its logit.
         deletion: Removing a named n-gram beside removing random words; None if no text holds one.
-        stability: Share of the first ten n-grams that both halves of the corpus name.
+        stability: Share of the n-grams listed, at most ten, that both halves of the corpus name.
     """
 
     contrast: Contrast
@@ -134,6 +135,9 @@ class ExplainedDetector:
         groups: Words by group.
         false_positives: Words whose clean texts are flagged; None without labels.
         false_negatives: Words whose labeled texts are missed; None without labels.
+        clean_flagged: Texts labeled as without the label that are flagged, and all of them; None without
+            labels.
+        missed: Texts with the label that are not flagged, and all of them; None without labels.
     """
 
     ngrams: tuple[ExplainedNgram, ...]
@@ -142,6 +146,8 @@ class ExplainedDetector:
     groups: tuple[Group, ...]
     false_positives: tuple[ConfusedWord, ...] | None
     false_negatives: tuple[ConfusedWord, ...] | None
+    clean_flagged: tuple[int, int] | None = None
+    missed: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,11 @@ class Explanation:
     def holding(self) -> int:
         """Hyperplanes whose name holds on held-out texts: the interval of its contrast is above 0."""
         return sum(one.faithfulness.contrast.holds is True for one in self.hyperplanes)
+
+    @property
+    def quoted(self) -> int:
+        """Texts of which the contexts show a piece."""
+        return len({context.row for one in self.hyperplanes for context in one.contexts})
 
     @property
     def mean_stability(self) -> float | None:
@@ -286,11 +297,16 @@ def faithfulness_cells(faithfulness: Faithfulness) -> tuple[str, ...]:
 
 
 def contrast_cells(contrast: Contrast) -> tuple[str, str]:
-    """The difference and its interval as cells."""
+    """The difference and its interval as cells.
+
+    Example:
+        >>> contrast_cells(Contrast(0, None, None))
+        ('-', 'too few')
+    """
     interval = contrast.interval
     return (
         _NONE if contrast.difference is None else f"{contrast.difference:+.2f}",
-        _NONE if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
+        _TOO_FEW if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
     )
 
 
@@ -322,6 +338,31 @@ def summary_lines(explanation: Explanation) -> list[str]:
     return lines
 
 
+def confusions(explanation: Explanation) -> list[tuple[str, Table | None]]:
+    """Of clean texts that are flagged and of labeled ones that are missed a line, and the words if any.
+
+    Empty without labels.
+    """
+    whole = explanation.whole
+    found: list[tuple[str, Table | None]] = []
+    for kind, wrong, counts, words in (
+        (explanation.negative, "flagged", whole.clean_flagged, whole.false_positives),
+        (explanation.label, "missed", whole.missed, whole.false_negatives),
+    ):
+        if counts is None:
+            continue
+        line = f"{kind} texts that are {wrong}: {counts[0]:,} of {counts[1]:,}"
+        if words is None:
+            line += "; words are not compared, as one half of the corpus holds no such text"
+        elif not words:
+            line += (
+                f"; no word stands out: it needs {LEAST_WRONG} {wrong} texts in each half, and a share "
+                f"clearly above that of all {kind} texts"
+            )
+        found.append((line, confusion_table(words, wrong) if words else None))
+    return found
+
+
 def left_out_lines(explanation: Explanation) -> list[str]:
     """Why rows were left out."""
     return [f"{count_of(count, 'row')} left out: {reason}" for reason, count in explanation.left_out.items()]
@@ -337,14 +378,11 @@ def text_lines(explanation: Explanation) -> list[str]:
     for group in whole.groups:
         title = f"{group.name}: {count_of(group.texts, 'text')}, {group.flagged:,} flagged"
         tables.append((title, group_table(group)))
-    for title, words, wrong in (
-        (f"words of {explanation.negative} texts that are flagged", whole.false_positives, "flagged"),
-        (f"words of {explanation.label} texts that are missed", whole.false_negatives, "missed"),
-    ):
-        tables.append((title, confusion_table(words or (), wrong)))
     for title, table in tables:
         if table.rows:
             lines += ["", title, *table_lines(table)]
+    for line, confused in confusions(explanation):
+        lines += ["", line, *(table_lines(confused) if confused else ())]
     lines += ["", *table_lines(hyperplane_table(explanation))]
     sentences = [
         f"{one.hyperplane}: {sentence_line(one.sentence)}" for one in explanation.hyperplanes if one.sentence

@@ -7,7 +7,7 @@ from splinelens.report.explain import (
     FAITHFULNESS,
     ExplainedHyperplane,
     Explanation,
-    confusion_table,
+    confusions,
     contrast_cells,
     faithfulness_cells,
     group_table,
@@ -31,18 +31,10 @@ def explanation_html(explanation: Explanation) -> str:
     Raises:
         CannotWrite: plotly is not installed.
     """
-    whole, label = explanation.whole, explanation.label
+    whole = explanation.whole
     keys = ("splinelens", "torch", "device", "data_hash", "detector")
     provenance = [(key, str(explanation.provenance[key])) for key in keys if key in explanation.provenance]
     provenance += [(key, str(explanation.settings[key])) for key in _SETTINGS if key in explanation.settings]
-    confused = [
-        (title, confusion_table(words, wrong) if words else None)
-        for title, words, wrong in (
-            (f"{explanation.negative} texts that are flagged", whole.false_positives, "flagged"),
-            (f"{label} texts that are missed", whole.false_negatives, "missed"),
-        )
-        if words is not None
-    ]
     return render_page(
         "explain",
         data={"figures": {"contrast": _contrast(explanation), "share": _share(explanation)}},
@@ -54,7 +46,7 @@ def explanation_html(explanation: Explanation) -> str:
         colors=SERIES,
         words=ngram_table(whole.ngrams, "adds to the logit") if whole.ngrams else None,
         groups=[(group, group_table(group)) for group in whole.groups],
-        confused=confused,
+        confused=confusions(explanation),
         hyperplanes=[_hyperplane(number, one) for number, one in enumerate(explanation.hyperplanes, start=1)],
         table=hyperplane_table(explanation),
         left_out=left_out_lines(explanation),
