@@ -106,6 +106,16 @@ def test_a_step_that_does_not_end_is_cut_and_one_with_the_most_tokens_is_final()
     assert written([" and"] * 9, room=2) == [(" and" * 2, 2, True)]  # the window is full
 
 
+@pytest.mark.parametrize(
+    ("pieces", "room", "cut"),
+    [([" and"] * 9, 4, True), ([" and"] * 9, 20, False), ([" and"] * 3, 20, False), ([" and"] * 3, 3, True)],
+)
+def test_a_text_is_cut_if_it_is_final_by_its_length_alone(pieces, room, cut):
+    writer = ModelSteps(Typist(pieces), sampling=Sampling(max_tokens=room), max_step_tokens=5)
+    (one,) = writer.continuations("a", (), 1, 99, 7)
+    assert one.cut == cut
+
+
 def test_a_step_is_never_cut_within_a_character():
     assert written([" a", "", "", " \ufffd"], max_step_tokens=4) == [(" a ", 4, False)]
     assert written([" a", "", "", "\ufffd"], max_step_tokens=4) == [(" a", 4, False)]

@@ -473,7 +473,7 @@ def test_a_text_that_is_finished_twice_counts_once():
     assert [(node.step, node.g) for node in finished] == [("b", 1.0)]
     assert (result.text, result.reason) == (
         "ab",
-        "nothing was required of it: the finished text; no text is left to continue",
+        "nothing was required of it: the one finished text of 2 wanted; no text is left to continue",
     )
     assert result.dropped == {"repeated": 1}
 
@@ -558,6 +558,19 @@ def test_a_spent_budget_returns_the_best_finished_text_that_waits():
     )
     assert result.text == "b "
     assert result.reason == "the best of 3 finished texts; the budget of 3 expansions is spent"
+
+
+def test_the_reason_says_how_many_of_the_wanted_texts_are_finished_and_cut_is_that_of_the_best():
+    class Ends:
+        def continuations(self, prompt, steps, count, max_tokens, seed):
+            return [Continuation("a ", 1, True, cut=True), Continuation("b ", 1, True)]
+
+    for best, cut in (("a ", True), ("b ", False)):
+        critics = [scored({"a": 0.5, "b": 0.5, best.strip(): 0.75}), Check(lambda text: True)]
+        result = search(Ends(), critics, PROMPT, n=5)
+        assert (result.text, result.cut) == (best, cut)
+        assert result.reason == "the best of 2 finished texts of 5 wanted; no text is left to continue"
+        assert search(Ends(), critics, PROMPT, n=2).reason == "the best of 2 finished texts"
 
 
 def test_steps_that_never_end_end_with_the_budget():

@@ -15,6 +15,7 @@ from splinelens.cli.exits import OURS, exit_with, require_stdout
 from splinelens.cli.progress import trial_bar
 from splinelens.errors import BadTexts
 from splinelens.files import check_output
+from splinelens.report.tables import count_of
 
 if TYPE_CHECKING:
     from splinelens.generate.search import SearchResult
@@ -101,13 +102,15 @@ def search(
     """Search step by step for a text that a detector passes.
 
     Each step is tried in -k ways and judged by the detector: a text that it flags, or cannot judge, goes no
-    further and is never returned. The text with the best score is continued, until -n texts are finished
-    or the --budget is spent. The text goes to stdout; what was dropped and spent goes to stderr. Exits 1 if
-    no text passed.
+    further and is never returned. The prompt is not judged, only what continues it; stderr says if the
+    detector flags the prompt itself. The text with the best rank is continued, until -n texts are finished
+    or the --budget is spent. The text goes to stdout; its score, what was dropped and spent go to stderr.
+    Exits 1 if no text passed.
 
-    With --json, and with --prompts, a line for each prompt: {"prompt", "text" (null if none passed),
-    "verdict", "reason", "score", "tokens", "expanded", "created", "dropped", "model", "detector",
-    "threshold", "seed"}.
+    With --json, and with --prompts, a line for each prompt: {"prompt", "prompt_flagged", "text" (null if
+    none passed), "cut" (whether it ends at --max-tokens or at the model's window), "verdict", "reason",
+    "score" (its rank: higher is better), "detector_score", "tokens", "expanded", "created", "dropped",
+    "model", "detector", "threshold" (of "detector_score": flagged from there), "seed"}.
 
     Examples:
       splinelens search --detector toxicity --prompt "The new neighbors"
@@ -123,6 +126,7 @@ def search(
     require_stdout("")
 
     from splinelens.apps.detector import Detector
+    from splinelens.detect import UNDETERMINED
     from splinelens.generate.model_steps import ModelSteps
     from splinelens.generate.sample import Sampling, Writer
     from splinelens.generate.search import SearchBudget, SearchResult
@@ -167,21 +171,44 @@ def search(
             raise BadTexts("the prompt is empty; give a text")
         return [{"role": "user", "content": text}] if chat else text
 
+    def flagged(text: str | None) -> bool:
+        """Whether the detector flags a prompt."""
+        if not text:
+            return False
+        (record,) = judge.score([text], fpr=fpr, threshold=threshold)
+        return record.verdict not in (UNDETERMINED, judge.artifact.negative)
+
+    def scores_of(result: SearchResult) -> dict[str, float]:
+        """The detector's score of the returned text for each label."""
+        if result.text is None:
+            return {}
+        (record,) = judge.score([result.text], fpr=fpr, threshold=threshold)
+        return record.scores or ({} if record.score is None else {judge.name: record.score})
+
+    say = options.stderr_printer(quiet)
     if prompts is None:
+        prompt_flagged = flagged(prompt)
+        if prompt_flagged:
+            say(f"{judge.name} flags the prompt itself; only its continuation is judged")
         with trial_bar(not quiet, "tokens") as progress:
             result = searched(prompt_of(prompt), progress=progress)
+        scores = scores_of(result)
         if as_json:
-            print(_line(prompt, result, settings), flush=True)
+            print(_line(prompt, prompt_flagged, result, scores, settings), flush=True)
         elif result.text is not None:
             print(result.text, flush=True)
-        options.stderr_printer(quiet)(_summary(result, budget))
+        judged = [
+            f"{name} {score:.3f}, flagged from {limit:.3f}"
+            for (name, score), limit in zip(scores.items(), limits.values(), strict=False)
+        ]
+        say(_summary(result, judged, budget, max_tokens))
         if trace is not None:  # after the text, which is not lost where this fails
             result.write_trace(trace, overwrite=overwrite)
         if result.text is None:
             raise exit_with(f"no text passed: {_MORE}", OURS)
         return
 
-    without = unusable = 0
+    without = unusable = themselves = 0
     with trial_bar(not quiet and not sys.stdout.isatty(), "prompts") as progress:
         for number, text in enumerate(texts, start=1):
             try:
@@ -189,10 +216,15 @@ def search(
             except BadTexts as error:  # empty or too long
                 result = SearchResult(None, "undetermined", str(error), None, 0, 0, 0, {}, ())
                 unusable += 1
-            print(_line(text, result, settings), flush=True)
+            prompt_flagged = flagged(text)
+            themselves += prompt_flagged
+            print(_line(text, prompt_flagged, result, scores_of(result), settings), flush=True)
             without += result.text is None
             if progress is not None:
                 progress(number, len(texts))
+    if themselves:
+        said_of = f"{judge.name} flags {themselves} of {len(texts)} prompts themselves"
+        say(f"{said_of}; only what continues them is judged")
     if without:
         said = [f"{unusable} of {len(texts)} prompts cannot be continued; see their reasons"] * bool(unusable)
         if without > unusable:
@@ -200,18 +232,31 @@ def search(
         raise exit_with("; ".join(said), OURS)
 
 
-def _line(prompt: str | None, result: "SearchResult", settings: dict[str, Any]) -> str:  # Any: JSON values
+def _line(
+    prompt: str | None,
+    prompt_flagged: bool,
+    result: "SearchResult",
+    scores: dict[str, float],
+    settings: dict[str, Any],  # Any: JSON values
+) -> str:
     """The JSON of a search."""
-    keys = ("text", "verdict", "reason", "score", "tokens", "expanded", "created", "dropped")
-    record = {"prompt": prompt, **{key: getattr(result, key) for key in keys}, **settings}
-    return json.dumps(record, ensure_ascii=False)
+    keys = ("text", "cut", "verdict", "reason", "score", "tokens", "expanded", "created", "dropped")
+    record: dict[str, Any] = {"prompt": prompt, "prompt_flagged": prompt_flagged}  # Any: likewise
+    for key in keys:
+        record[key] = getattr(result, key)
+        if key == "score":
+            record["detector_score"] = scores if len(scores) > 1 else next(iter(scores.values()), None)
+    return json.dumps(record | settings, ensure_ascii=False)
 
 
-def _summary(result: "SearchResult", budget: int) -> str:
-    """What was returned, dropped and spent, in one line."""
+def _summary(result: "SearchResult", judged: list[str], budget: int, max_tokens: int) -> str:
+    """What was returned, what the detector says of it, what was dropped and spent, in one line."""
+    said = [*judged, result.reason]
+    if result.cut:
+        said.append(f"cut at --max-tokens {max_tokens} or at the model's window")
+    if result.score is not None:
+        said.append(f"rank {result.score:.3f}")
     dropped = ", ".join(f"{reason} {count}" for reason, count in result.dropped.items()) or "none"
-    score = "" if result.score is None else f" {result.score:.3f}"
-    return (
-        f"{result.verdict}{score}: {result.reason}; {result.created} steps, dropped: {dropped}; "
-        f"{result.tokens:,} of {budget:,} tokens, {result.expanded} expansions"
-    )
+    said += [f"{count_of(result.created, 'step')}, dropped: {dropped}"]
+    said += [f"{result.tokens:,} of {budget:,} tokens, {count_of(result.expanded, 'expansion')}"]
+    return f"{result.verdict}: {'; '.join(said)}"

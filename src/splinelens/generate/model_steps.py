@@ -95,7 +95,8 @@ class ModelSteps:
             kept, text, final = row.cut(self._end, most, room)
             values = row.values[kept - 1] if kept and row.values else before.values
             ids = tuple(row.ids[:kept])
-            continuations.append(Continuation(text, row.count, final, values, ids=ids))
+            cut = final and row.ended == "length"
+            continuations.append(Continuation(text, row.count, final, values, ids=ids, cut=cut))
             self._written.setdefault((*steps, text), _Written(before.ids + ids, values))
         return continuations
 

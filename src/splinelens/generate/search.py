@@ -48,6 +48,7 @@ class Continuation:
         state: What the text so far stands for, if different texts can be worth the same: of texts with an
             equal state only the best goes on. None compares the texts.
         ids: The tokens of ``text``, if the writer knows them: without those that were cut off.
+        cut: Whether a final step ends the text only because it may not be longer.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Continuation:
     values: Float[np.ndarray, " entry"] | None = None
     state: Hashable | None = None
     ids: tuple[int, ...] = ()
+    cut: bool = False
 
 
 class StepWriter(Protocol):
@@ -164,6 +166,7 @@ class SearchResult:
         created: Steps that were written.
         dropped: How many texts were removed, by reason; see docs/search.md.
         trace: All nodes.
+        cut: Whether the text ends only because it may not be longer, as its writer says.
     """
 
     text: str | None
@@ -175,6 +178,7 @@ class SearchResult:
     created: int
     dropped: Mapping[str, int]
     trace: tuple[SearchNode, ...] = field(repr=False)
+    cut: bool = False
 
     def write_trace(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the nodes as JSON lines.
@@ -262,7 +266,7 @@ def search(
     bank, final_bank, budget = Bank(critics), Bank(final_critics), budget or SearchBudget()
     tree = _Tree(bank, final_bank, copied(prompt), value, aggregate, value_weight, budget)
     stopped = tree.grow(writer, k, n, seed, progress)
-    return tree.result(stopped, required=bool(every.hard))
+    return tree.result(stopped, n, required=bool(every.hard))
 
 
 _START: dict[Aggregate, float] = {"min": 1.0, "max": 0.0, "sum": 0.0, "last": 1.0}
@@ -286,6 +290,7 @@ class _Path:
 
     steps: tuple[str, ...]
     f: float
+    cut: bool = False
 
 
 class _Tree:
@@ -345,8 +350,8 @@ class _Tree:
                 progress(self._tokens, self._budget.tokens)
         return ""
 
-    def result(self, stopped: str, *, required: bool) -> SearchResult:
-        """The best finished text, if there is one."""
+    def result(self, stopped: str, wanted: int, *, required: bool) -> SearchResult:
+        """The best finished text, if there is one, of the ``wanted`` ones."""
         waiting = [node.number for node in self._nodes if stopped and node.final and node.outcome == "open"]
         for number in waiting:
             self._set(number, outcome="finished")
@@ -362,12 +367,13 @@ class _Tree:
             reason = "; ".join(self._why_none(stopped))
             return SearchResult(None, "undetermined", reason, None, **record)
         best = min(finished, key=self._rank)
-        of = f"the best of {len(finished)} finished texts" if len(finished) > 1 else "the finished text"
+        of = f"the best of {len(finished)} finished texts" if len(finished) > 1 else "the one finished text"
+        of += f" of {wanted} wanted" if len(finished) < wanted else ""
         reason = of if required else f"nothing was required of it: {of}"
         reason += f"; {stopped}" if stopped else ""
         verdict: Verdict = "pass" if required else "undetermined"
-        text = "".join(self._paths[best].steps)
-        return SearchResult(text, verdict, reason, self._paths[best].f, **record)
+        path = self._paths[best]
+        return SearchResult("".join(path.steps), verdict, reason, path.f, **record, cut=path.cut)
 
     def _spent(self) -> str:
         """Which part of the budget is spent, or nothing."""
@@ -445,7 +451,7 @@ class _Tree:
         step = encodable(continuation.text)
         node = SearchNode(number, parent, step, int(continuation.tokens), continuation.final)
         self._nodes.append(replace(node, score=score, g=g, h=h, findings=findings))
-        self._paths.append(_Path(steps, f))
+        self._paths.append(_Path(steps, f, bool(continuation.final and continuation.cut)))
         if reason:
             self._drop(number, reason)
             return
