@@ -15,7 +15,6 @@ from splinelens.cli.exits import OURS, exit_with, require_stdout
 from splinelens.cli.progress import trial_bar
 from splinelens.errors import BadTexts
 from splinelens.files import check_output
-from splinelens.report.tables import count_of
 
 if TYPE_CHECKING:
     from splinelens.generate.search import SearchResult
@@ -251,6 +250,8 @@ def _line(
 
 def _summary(result: "SearchResult", judged: list[str], budget: int, max_tokens: int) -> str:
     """What was returned, what the detector says of it, what was dropped and spent, in one line."""
+    from splinelens.report.tables import count_of
+
     said = [*judged, result.reason]
     if result.cut:
         said.append(f"cut at --max-tokens {max_tokens} or at the model's window")
