@@ -86,3 +86,23 @@ def test_the_head_of_marked_words_is_quoted_in_its_card_and_the_readme(record):
     quoted = "{mean:.3f} ({0:.3f} to {1:.3f})".format(*one["interval"], **one)
     assert f"is {quoted}" in card(find_artifact("toxicity-fast"))
     assert f"has {quoted} there" in (REPOSITORY / "README.md").read_text("utf-8")
+
+
+def test_the_readme_quotes_explanations_roles_and_search(record):
+    readme = " ".join((REPOSITORY / "README.md").read_text("utf-8").split())
+    roles, search = (
+        json.loads((REPOSITORY / "benchmarks" / f"{name}.json").read_text("utf-8"))
+        for name in ("roles", "best_first")
+    )
+    shares = [f"{100 * run['deletion']['larger']:.1f}" for run in record["corpus"]["runs"]]
+    assert f"{' and '.join(shares)} % of 400 flagged texts" in readme
+    margins, words = (roles["given"]["sets"][name] for name in ("margins", "words"))
+    low, high = margins["interval"]
+    assert f"{margins['accuracy']:.3f} ({low:.3f} to {high:.3f}) with margins and no parse" in readme
+    assert f"words alone {words['accuracy']:.3f}" in readme
+    agent, target = (roles["threats"]["threats-third"]["roles"][side]["span"] for side in ("agent", "target"))
+    assert f"in {agent['agreement']:.2f} and {target['agreement']:.2f}" in readme
+    head, rival = (search["gsm8k"][name] for name in ("head", "TF-IDF within questions"))
+    low, high = head["picks_interval"]
+    assert f"{head['picks']:.3f} ({low:.3f} to {high:.3f}), TF-IDF fitted in the same way" in readme
+    assert f"in {rival['picks']:.3f} ([docs/search.md]" in readme
